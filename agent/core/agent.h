@@ -1,0 +1,143 @@
+/* agent.h - the agent's decisions, pure: (state, now, event) -> actions.
+ *
+ * It knows the life cycle of the agent, its job queue, its engines, what the hub has
+ * been told and what it still must be.  It does no I/O: the shell (agent/) feeds events
+ * and carries out actions, in order.  The simulator runs the same code.
+ *
+ * Ownership: event spans are borrowed for the call.  The actions of a step and what
+ * their spans point at belong to the core and stay valid until the next agent_step().
+ * Errors inside a step become actions (REJECTED, FAILED, LOG); out of memory refuses
+ * the one job. */
+#ifndef SHOAL_AGENT_H
+#define SHOAL_AGENT_H
+
+#include "engine_proto.h"
+#include "proto.h"
+
+#define AGENT_MAX_MODELS 16
+#define AGENT_MAX_JOBS 1024 /* queued, running and ended ones the hub has not confirmed */
+
+struct agent;
+
+struct agent_model {
+	struct span name, path;
+	struct span digest;  /* 32 bytes expected, or empty */
+	uint64_t n_ctx, parallel, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
+};
+
+struct agent_config { /* copied */
+	struct span id, host, software, arch, cpu, kernel;
+	uint64_t cores, mem_total;
+	uint64_t epoch, nonce; /* epoch was raised and synced before this */
+	uint64_t seed;         /* of jitter */
+	uint64_t queue_max;    /* waiting jobs */
+	uint64_t heartbeat_idle_ms, heartbeat_busy_ms;
+	uint64_t hub_lease_ms;     /* silence of the hub after which work stops */
+	uint64_t drain_ms;         /* how long running jobs may go on when stopping */
+	uint64_t load_timeout_ms;  /* without any progress */
+	uint64_t engine_backoff_min_ms, engine_backoff_max_ms;
+	uint64_t keep_ended_ms;    /* an unconfirmed end is kept so long */
+	const struct agent_model *models;
+	size_t n_models;
+	const struct span *labels;
+	size_t n_labels;
+	unsigned rules_off; /* tests only: enum agent_rule bits; without effect in shipped builds */
+};
+
+/* The rules of the fence on this side; a build for mutation tests can switch each off. */
+enum agent_rule {
+	AGENT_RULE_EPOCH = 1 << 0,     /* a job for another epoch is not for this life */
+	AGENT_RULE_ATTEMPT = 1 << 1,   /* a lower attempt than known is stale */
+	AGENT_RULE_DUPLICATE = 1 << 2, /* a known attempt is not started twice */
+};
+
+enum agent_phase { AGENT_PHASE_START, AGENT_PHASE_CONNECTING, AGENT_PHASE_REGISTERING, AGENT_PHASE_READY, AGENT_PHASE_DRAINING,
+                   AGENT_PHASE_STOPPED };
+
+/* Figures the shell measured, for the heartbeat. */
+struct agent_sample {
+	uint64_t mem_available, rss, load_milli, bad_messages;
+};
+
+enum agent_event_type {
+	AGENT_EV_START,        /* once, first */
+	AGENT_EV_LINK_UP,      /* conn; subscriptions are in place */
+	AGENT_EV_LINK_DOWN,
+	AGENT_EV_CONGESTED,    /* the out-queue is full: hold token frames, coalesce */
+	AGENT_EV_WRITABLE,     /* room again */
+	AGENT_EV_HUB_STATUS,   /* hub_status */
+	AGENT_EV_OWN_STATUS,   /* status: what the broker holds for us */
+	AGENT_EV_JOB,          /* job */
+	AGENT_EV_CONTROL,      /* control */
+	AGENT_EV_ENGINE,       /* engine, engine_msg: a message from that child */
+	AGENT_EV_ENGINE_EXIT,  /* engine; wstatus of waitpid, or -errno of a failed start */
+	AGENT_EV_SAMPLE,       /* sample */
+	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */
+	AGENT_EV_TICK
+};
+
+struct agent_event {
+	enum agent_event_type type;
+	uint64_t conn;
+	size_t engine; /* index of the model */
+	int wstatus;
+	union {
+		const struct hub_status *hub_status;
+		const struct status *status;
+		const struct job_msg *job;
+		const struct control *control;
+		const struct engine_msg *engine_msg;
+		const struct agent_sample *sample;
+	};
+};
+
+enum agent_action_type {
+	AGENT_ACT_REGISTER,     /* registration: publish retained, QoS 1 */
+	AGENT_ACT_STATUS,       /* status: publish retained, QoS 1 */
+	AGENT_ACT_HEARTBEAT,    /* heartbeat: QoS 0 */
+	AGENT_ACT_EVENT,        /* job_event: QoS 0 for TOKENS and PROGRESS, 1 for the rest */
+	AGENT_ACT_ENGINE_START, /* engine: spawn the child of that model */
+	AGENT_ACT_ENGINE_SEND,  /* engine, engine_msg */
+	AGENT_ACT_ENGINE_KILL,  /* engine: SIGKILL; ENGINE_EXIT follows */
+	AGENT_ACT_LOG,          /* level (log.h), where, text */
+	AGENT_ACT_STOPPED       /* all is said: close the link, exit */
+};
+
+struct agent_action {
+	enum agent_action_type type;
+	size_t engine;
+	int level;
+	const char *where;
+	union {
+		struct registration registration;
+		struct status status;
+		struct heartbeat heartbeat;
+		struct job_event job_event;
+		struct engine_msg engine_msg;
+		struct span text;
+	};
+};
+
+SHOAL_CHECK int agent_new(const struct agent_config *config, struct agent **ret);
+struct agent *agent_free(struct agent *a);
+/* Carries out one event; *ret lends the actions, the count is returned. */
+size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev, const struct agent_action **ret);
+/* When a TICK is wanted next (absolute); UINT64_MAX: never. */
+uint64_t agent_deadline(const struct agent *a);
+
+enum agent_phase agent_phase(const struct agent *a);
+const char *agent_phase_name(enum agent_phase p);
+/* The will for connection number conn: "offline" of this epoch and conn. */
+struct status agent_will(const struct agent *a, uint64_t conn);
+
+#define AGENT_COUNTER_LIST(X)                                                                           \
+	X(jobs_accepted) X(jobs_rejected) X(jobs_done) X(jobs_failed) X(jobs_duplicate) X(jobs_stale)   \
+	X(jobs_wrong_epoch) X(controls_unknown_job) X(tokens) X(frames) X(resends) X(engine_deaths) X(engine_bad_messages)
+struct agent_counters {
+#define X(name) uint64_t name;
+	AGENT_COUNTER_LIST(X)
+#undef X
+};
+const struct agent_counters *agent_counters(const struct agent *a);
+
+#endif

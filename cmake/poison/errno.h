@@ -1,0 +1,1 @@
+#error "core/ is pure: <errno.h> may not be included here (docs/ARCHITECTURE.md)"

@@ -1,0 +1,72 @@
+/* engine_proto.h - what agent and engine say to each other on fd 3.
+ *
+ * The engine is a child on a stream socketpair at fd 3.  Each message is a
+ * 4-byte big-endian length and that many bytes of CBOR: one map with integer
+ * keys, key 1 the type.  Engine to agent at most ENGINE_MAX_OUT, agent to engine
+ * at most ENGINE_MAX_IN bytes.  docs/ENGINE.md explains the order of things. */
+#ifndef SHOAL_ENGINE_PROTO_H
+#define SHOAL_ENGINE_PROTO_H
+
+#include "proto.h"
+
+#define ENGINE_FD 3
+#define ENGINE_PROTO_VERSION 1
+#define ENGINE_MAX_OUT ((size_t)64 << 10)
+#define ENGINE_MAX_IN ((size_t)1 << 20)
+
+enum engine_msg_type {
+	/* engine -> agent */
+	ENGINE_HELLO,    /* first message: version, build, max_sequences */
+	ENGINE_PROGRESS, /* percent of LOAD */
+	ENGINE_LOADED,   /* n_ctx, n_params, size, digest, arch */
+	ENGINE_TOKENS,   /* job, index, ids, text: whole tokens, whole UTF-8 */
+	ENGINE_DONE,     /* job, index = count, finish, usage, timings */
+	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
+	ENGINE_PONG,
+	/* agent -> engine */
+	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads */
+	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
+	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
+	ENGINE_PING,
+	ENGINE_QUIT
+};
+
+struct engine_msg {
+	uint64_t has;
+	uint64_t type;
+	uint64_t job; /* the agent's number for it, from 1; never reused in a child's life */
+	/* HELLO */
+	uint64_t version;
+	struct span build;       /* names engine, version and CPU backend: equal builds give equal tokens */
+	uint64_t max_sequences;
+	/* PROGRESS */
+	uint64_t percent;
+	/* LOADED; n_ctx also LOAD: tokens one sequence may hold, 0: as trained */
+	uint64_t n_ctx, n_params, size;
+	struct span digest, arch;
+	/* TOKENS, DONE */
+	uint64_t index;
+	const uint32_t *ids;
+	size_t n_ids;
+	struct span text;
+	unsigned finish;
+	struct usage usage;
+	struct timings timings;
+	/* ERROR */
+	uint64_t code;
+	struct span reason;
+	/* LOAD */
+	struct span path;
+	uint64_t parallel, batch_tokens, prefill_chunk, threads;
+	/* GENERATE */
+	struct span prompt;
+	const struct turn *turns;
+	size_t n_turns;
+	struct sampling sampling; /* every field set */
+	const uint32_t *prefix;
+	size_t n_prefix;
+};
+
+extern const struct msg_type engine_msg_type;
+
+#endif

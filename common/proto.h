@@ -1,0 +1,331 @@
+/* proto.h - every message of shoal, between agents, hub and clients.
+ *
+ * The contract is docs/protocol.cddl; docs/PROTOCOL.md explains it.  Key numbers
+ * are the wire format: never reused, a changed meaning is a new key.
+ * Codec: msg.h with the tables declared at the end.  Spans borrow.
+ *
+ * Version history: 1 (2026-11) first. */
+#ifndef SHOAL_PROTO_H
+#define SHOAL_PROTO_H
+
+#include "code.h"
+#include "msg.h"
+
+#define PROTO_VERSION 1
+
+/* Limits, enforced on receive. */
+#define PROTO_MAX_MESSAGE ((size_t)1 << 20)
+#define PROTO_MAX_PROMPT ((size_t)256 << 10)
+#define PROTO_MAX_ANSWER ((size_t)1 << 20) /* text of one answer, bytes */
+#define PROTO_MAX_TOKENS 65536             /* tokens of one answer */
+#define PROTO_MAX_ID 64
+#define PROTO_MAX_NAME 64 /* models, hosts */
+#define PROTO_MAX_MODELS 256
+#define PROTO_MAX_LABELS 32
+#define PROTO_MAX_LABEL 128 /* "key=value" */
+#define PROTO_MAX_STOP 8
+#define PROTO_MAX_STOP_LEN 256
+#define PROTO_MAX_TURNS 1024
+#define PROTO_MAX_FRAME_TOKENS 4096
+#define PROTO_MAX_TOPIC 256
+#define PROTO_MAX_CORRELATION 256
+#define PROTO_MAX_DEADLINE_MS (24u * 3600 * 1000)
+#define PROTO_FRAME_WINDOW 64 /* token frames of a job the hub has not acknowledged yet */
+
+/* ---- enums: numbers are wire format, names are what documents say ---- */
+
+#define AGENT_STATE_LIST(X) X(OFFLINE, "offline") X(ONLINE, "online") X(DEGRADED, "degraded") X(DRAINING, "draining")
+enum agent_status_state {
+#define X(name, text) AGENT_##name,
+	AGENT_STATE_LIST(X)
+#undef X
+	AGENT_STATE_COUNT
+};
+extern const char *const agent_state_names[];
+
+#define MODEL_STATE_LIST(X) \
+	X(ABSENT, "absent") X(HELD, "held") X(LOADING, "loading") X(READY, "ready") X(FAILED, "failed") X(QUARANTINED, "quarantined")
+enum model_state {
+#define X(name, text) MODEL_##name,
+	MODEL_STATE_LIST(X)
+#undef X
+	MODEL_STATE_COUNT
+};
+extern const char *const model_state_names[];
+
+enum priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_COUNT };
+extern const char *const priority_names[];
+
+enum finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_COUNT };
+extern const char *const finish_names[];
+
+/* ---- parts used by several messages ---- */
+
+struct turn { /* one chat message */
+	uint64_t has;
+	struct span role, content;
+};
+
+/* How to pick tokens.  Absent fields mean the defaults of sampling_defaults(). */
+struct sampling {
+	uint64_t has;
+	uint64_t max_tokens; /* 0: until the model ends or the context is full */
+	double temperature, top_p, min_p;
+	uint64_t top_k; /* 0: all */
+	uint64_t seed;
+	const struct span *stop;
+	size_t n_stop;
+	bool ignore_eos, cache_prompt;
+	double presence_penalty, frequency_penalty, repeat_penalty;
+};
+enum {
+	SAMPLING_MAX_TOKENS = 1, SAMPLING_TEMPERATURE, SAMPLING_TOP_P, SAMPLING_MIN_P, SAMPLING_TOP_K, SAMPLING_SEED,
+	SAMPLING_STOP, SAMPLING_IGNORE_EOS, SAMPLING_CACHE_PROMPT, SAMPLING_PRESENCE, SAMPLING_FREQUENCY, SAMPLING_REPEAT
+};
+/* Fills every absent field: temperature 0.8, top_p 0.95, top_k 40, min_p 0.05
+ * (llama.cpp's), cache_prompt true, seed 0 (the hub gives a job without a seed
+ * one of its own before this), penalties off. */
+void sampling_defaults(struct sampling *s);
+/* 0, or ERR_RANGE with *ret_field naming the value that is out of range. */
+int sampling_check(const struct sampling *s, const char **ret_field);
+
+struct usage {
+	uint64_t has;
+	uint64_t prompt_tokens, cached_tokens, completion_tokens;
+};
+
+struct timings { /* microseconds, in the engine */
+	uint64_t has;
+	uint64_t wait_us, prefill_us, decode_us;
+};
+
+/* ---- agent -> all: agents/<a>/registration (retained) ---- */
+
+struct model_info {
+	uint64_t has;
+	struct span name;
+	struct span digest; /* SHA-256 of the file, 32 bytes; empty until known */
+	uint64_t size;      /* bytes */
+	unsigned state;     /* enum model_state */
+	uint64_t n_ctx;     /* tokens a sequence may hold */
+	uint64_t n_params;
+	struct span arch;
+	struct span reason; /* why failed or quarantined */
+	uint64_t load_percent;
+};
+
+struct hardware {
+	uint64_t has;
+	struct span arch, cpu, kernel;
+	uint64_t cores, mem_total; /* bytes */
+};
+
+struct registration {
+	uint64_t has;
+	uint64_t version;
+	struct span agent;
+	uint64_t epoch, conn, seq, nonce;
+	struct span host, software; /* "shoal-agent 0.1.0" */
+	struct span engine;         /* engine build: equal builds give equal tokens */
+	uint64_t slots, queue_max;  /* jobs that run at once; that may wait */
+	uint64_t heartbeat_idle_ms, heartbeat_busy_ms;
+	struct hardware hardware;
+	const struct model_info *models;
+	size_t n_models;
+	const struct span *labels;
+	size_t n_labels;
+};
+enum { REG_VERSION = 1, REG_AGENT, REG_EPOCH, REG_CONN, REG_SEQ, REG_NONCE, REG_HOST, REG_SOFTWARE, REG_ENGINE, REG_SLOTS,
+       REG_QUEUE_MAX, REG_HB_IDLE, REG_HB_BUSY, REG_HARDWARE, REG_MODELS, REG_LABELS };
+
+/* ---- agent or its will -> all: agents/<a>/status (retained) ---- */
+
+struct status {
+	uint64_t has;
+	uint64_t epoch, conn;
+	unsigned state; /* enum agent_status_state */
+	struct span reason;
+};
+
+/* ---- agent -> hub: agents/<a>/heartbeat ---- */
+
+struct heartbeat {
+	uint64_t has;
+	uint64_t epoch, conn;
+	unsigned state;
+	uint64_t slots, running, queued;
+	uint64_t tokens_total;   /* generated since the start of this epoch */
+	uint64_t tokens_per_s;   /* x 1000, over the last interval */
+	uint64_t mem_available, rss;
+	uint64_t load_milli;     /* 1-minute load average x 1000 */
+	uint64_t jobs_done, jobs_failed;
+	uint64_t bad_messages, stale_messages;
+	uint64_t uptime_ms;
+};
+
+/* ---- hub or its will -> all: hub/status (retained) ---- */
+
+struct hub_status {
+	uint64_t has;
+	uint64_t version, epoch;
+	unsigned state; /* AGENT_ONLINE or AGENT_OFFLINE */
+	struct span software;
+	uint64_t fleet; /* agents known: scales the re-announcement jitter */
+};
+
+/* ---- hub -> agent: agents/<a>/jobs ---- */
+
+struct job_msg {
+	uint64_t has;
+	struct span job;
+	uint64_t attempt; /* fence, from 1 */
+	uint64_t epoch;   /* of the agent it is meant for */
+	struct span model;
+	struct span prompt;       /* raw text; or turns */
+	const struct turn *turns; /* chat, rendered with the model's template */
+	size_t n_turns;
+	struct sampling sampling;
+	const uint32_t *prefix; /* tokens the client has been shown: go on at index n_prefix */
+	size_t n_prefix;
+	uint64_t deadline_ms; /* what is left of it; 0: none */
+	unsigned priority;
+	struct span session;
+};
+enum { JOB_ID = 1, JOB_ATTEMPT, JOB_EPOCH, JOB_MODEL, JOB_PROMPT, JOB_TURNS, JOB_SAMPLING, JOB_PREFIX, JOB_DEADLINE, JOB_PRIORITY,
+       JOB_SESSION };
+
+/* ---- hub -> agent: agents/<a>/control ---- */
+
+enum control_verb {
+	CONTROL_PING,   /* answer with a heartbeat */
+	CONTROL_CANCEL, /* job, attempt */
+	CONTROL_ACK,    /* job, attempt, index: all frames below index are safe at the hub */
+	CONTROL_RESEND, /* job, attempt, index: send again from index; also an ACK below it */
+	CONTROL_END,    /* job, attempt: the end is known, forget its tokens */
+	CONTROL_DRAIN,
+	CONTROL_RESUME,
+	CONTROL_COUNT
+};
+extern const char *const control_names[];
+
+struct control {
+	uint64_t has;
+	unsigned verb;
+	uint64_t epoch; /* of the agent it is meant for */
+	struct span job;
+	uint64_t attempt, index;
+};
+
+/* ---- agent -> hub: agents/<a>/out ---- */
+
+enum job_event_type {
+	JOB_EVENT_ACCEPTED,
+	JOB_EVENT_REJECTED, /* code: this agent will not run it; the attempt is over */
+	JOB_EVENT_PROGRESS, /* alive, nothing to show: answer to RESEND with no new token */
+	JOB_EVENT_TOKENS,   /* index, n, text, ids */
+	JOB_EVENT_DONE,     /* index = count over all attempts, finish, sha256, usage, timings */
+	JOB_EVENT_FAILED,   /* code */
+	JOB_EVENT_COUNT
+};
+extern const char *const job_event_names[];
+
+struct job_event {
+	uint64_t has;
+	unsigned type;
+	struct span job;
+	uint64_t attempt, epoch;
+	uint64_t index;
+	struct span text;
+	const uint32_t *ids;
+	size_t n_ids;
+	unsigned finish; /* enum finish */
+	struct span sha256; /* DONE: of the text of this attempt's frames, first to last */
+	struct usage usage;
+	struct timings timings;
+	uint64_t code;
+	struct span reason;
+	uint64_t queue_ms;   /* waited in the agent */
+	uint64_t load_percent, prefill_percent; /* PROGRESS */
+};
+
+/* ---- client -> hub: clients/<u>/jobs; also what HTTP requests become ---- */
+
+struct submit {
+	uint64_t has;
+	struct span id; /* client's idempotency key, 1..64 of the id alphabet; empty: none */
+	struct span model;
+	struct span prompt;
+	const struct turn *messages;
+	size_t n_messages;
+	uint64_t max_tokens; /* the next twelve: struct sampling, flat */
+	double temperature, top_p, min_p;
+	uint64_t top_k, seed;
+	const struct span *stop;
+	size_t n_stop;
+	bool ignore_eos, cache_prompt;
+	double presence_penalty, frequency_penalty, repeat_penalty;
+	bool stream;
+	struct span session;
+	unsigned priority;
+	uint64_t deadline_ms;
+	const struct span *require, *prefer; /* labels */
+	size_t n_require, n_prefer;
+	bool cancel_on_disconnect;
+	struct span reply_to; /* MQTT 3.1.1 clients: the Response Topic, and */
+	struct span correlation; /* what to echo */
+};
+enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P,
+       SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
+       SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
+       SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION };
+/* The sampling part, with presence kept (a field not there stays not there). */
+struct sampling submit_sampling(const struct submit *s);
+
+/* client -> hub: clients/<u>/cancel: a job id of the hub, or the client's own id */
+struct cancel {
+	uint64_t has;
+	struct span job, id;
+};
+
+/* client's will -> hub: clients/<u>/presence */
+struct presence {
+	uint64_t has;
+	unsigned state; /* AGENT_ONLINE or AGENT_OFFLINE */
+};
+
+/* ---- hub -> client ---- */
+
+enum answer_type { ANSWER_ACCEPTED, ANSWER_TOKENS, ANSWER_PROGRESS, ANSWER_DONE, ANSWER_ERROR, ANSWER_TYPE_COUNT };
+extern const char *const answer_names[];
+
+struct receipt { /* how a job went; times in milliseconds */
+	uint64_t has;
+	struct span agent;
+	struct span route; /* why this agent: "round_robin", "least_loaded", "only" */
+	uint64_t attempts;
+	double queue_ms, load_ms, wait_ms, prefill_ms, decode_ms, total_ms;
+};
+
+struct answer {
+	uint64_t has;
+	unsigned type;
+	struct span job, id, model;
+	struct span correlation; /* only for clients that put it in the payload */
+	struct span state;       /* ACCEPTED: "queued", "running", …  */
+	uint64_t index;          /* TOKENS: of its first token */
+	uint64_t n;              /* TOKENS: how many */
+	struct span text;        /* TOKENS: theirs; DONE: the whole answer */
+	unsigned finish_reason;
+	struct usage usage;
+	struct receipt receipt;
+	struct span code, message;
+	uint64_t retry_after_ms;
+};
+enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION, ANSWER_STATE, ANSWER_INDEX, ANSWER_N, ANSWER_TEXT,
+       ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER };
+
+extern const struct msg_type turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
+	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
+	receipt_type, answer_type;
+
+#endif

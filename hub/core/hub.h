@@ -1,0 +1,191 @@
+/* hub.h - the hub's decisions, pure: (state, now, event) -> actions.
+ *
+ * It keeps the fleet (who is there, by lease), the jobs (states of docs/PROTOCOL.md),
+ * routes, fences, repairs gaps, moves work when an agent is lost, and is the only
+ * writer of what a client sees.  It does no I/O: the shell (hub/) feeds events and
+ * carries out actions in order.  The simulator runs the same code.
+ *
+ * Ownership: event contents are borrowed for the call.  Actions of a step and what
+ * their spans point at belong to the core and stay valid until the next hub_step(). */
+#ifndef SHOAL_HUB_H
+#define SHOAL_HUB_H
+
+#include "proto.h"
+
+struct hub;
+
+#define HUB_POLICY_LIST(X) X(ROUND_ROBIN, "round_robin") X(LEAST_LOADED, "least_loaded")
+enum hub_policy {
+#define X(name, text) HUB_##name,
+	HUB_POLICY_LIST(X)
+#undef X
+	HUB_POLICY_COUNT
+};
+extern const char *const hub_policy_names[]; /* NULL-terminated */
+
+struct hub_config { /* copied; times in ms */
+	uint64_t seed, epoch;
+	enum hub_policy policy;
+	uint64_t max_agents, max_jobs; /* live jobs */
+	uint64_t queue_max;            /* waiting jobs: more are refused with QUEUE_FULL */
+	uint64_t max_ended;            /* ended jobs remembered for repeated ids */
+	uint64_t attempts_max;
+	uint64_t will_grace_ms;        /* from a will to LOST */
+	uint64_t accept_timeout_ms;    /* a dispatch unanswered so long is repeated */
+	uint64_t accept_tries;         /* then the attempt has failed */
+	uint64_t silence_ms;           /* a running job silent so long is asked (RESEND) */
+	uint64_t first_token_ms, stall_ms; /* a job without a token so long is moved */
+	uint64_t ack_frames;           /* acknowledge every so many token frames */
+	uint64_t lease_suspect, lease_lost; /* missed heartbeats */
+	uint64_t retry_min_ms, retry_max_ms; /* back-off between attempts */
+	uint64_t blind_min_fleet, blind_window_ms;
+	uint64_t default_deadline_ms;  /* 0: none */
+	uint64_t extra_credit;         /* jobs an agent may have beyond its slots */
+	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
+};
+
+enum hub_rule {
+	HUB_RULE_AGENT = 1 << 0,       /* events only from the agent assigned */
+	HUB_RULE_EPOCH = 1 << 1,       /* … of the epoch assigned */
+	HUB_RULE_ATTEMPT = 1 << 2,     /* … for the attempt that is current */
+	HUB_RULE_INDEX = 1 << 3,       /* … at the next index */
+	HUB_RULE_PREFIX = 1 << 4,      /* a new attempt is given what the client was shown */
+	HUB_RULE_IDEMPOTENCY = 1 << 5, /* the same id is the same job */
+	HUB_RULE_COUNT = 1 << 6,       /* DONE is believed only if its count matches */
+	HUB_RULE_DIGEST = 1 << 7,      /* … and its SHA-256 */
+	HUB_RULE_STATUS = 1 << 8,      /* a will of another (epoch, conn) does not count */
+	HUB_RULE_REGISTRATION = 1 << 9 /* an older registration does not overwrite a newer one */
+};
+
+void hub_config_defaults(struct hub_config *c);
+
+/* Where a job's answers go.  Opaque to the core, which keeps a copy with the job. */
+struct hub_reply {
+	uint64_t conn;     /* HTTP connection number; 0: MQTT */
+	unsigned format;   /* the shell's: JSON, CBOR */
+	struct span topic, correlation; /* MQTT */
+};
+
+enum hub_event_type {
+	HUB_EV_LINK_UP,      /* broker link is up, subscriptions in place */
+	HUB_EV_LINK_DOWN,    /* leases freeze: it is us who are blind */
+	HUB_EV_REGISTRATION, /* agent, registration */
+	HUB_EV_STATUS,       /* agent, status */
+	HUB_EV_HEARTBEAT,    /* agent, heartbeat */
+	HUB_EV_JOB_EVENT,    /* agent, job_event */
+	HUB_EV_NO_SUBSCRIBER,/* agent: a dispatch or control found nobody (PUBACK 0x10) */
+	HUB_EV_SUBMIT,       /* user, reply, submit */
+	HUB_EV_CANCEL,       /* user, cancel */
+	HUB_EV_CLIENT_GONE,  /* user: jobs with cancel_on_disconnect end; or reply.conn != 0: jobs of that connection end */
+	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
+	HUB_EV_TICK
+};
+
+struct hub_event {
+	enum hub_event_type type;
+	struct span agent; /* topic level: who says it */
+	struct span user;
+	struct hub_reply reply;
+	uint64_t seq;
+	union {
+		const struct registration *registration;
+		const struct status *status;
+		const struct heartbeat *heartbeat;
+		const struct job_event *job_event;
+		const struct submit *submit;
+		const struct cancel *cancel;
+	};
+};
+
+enum hub_persist_kind { HUB_PERSIST_SUBMIT, HUB_PERSIST_ATTEMPT, HUB_PERSIST_END };
+
+enum hub_action_type {
+	HUB_ACT_PERSIST,  /* persist: commit, then say HUB_EV_PERSISTED(seq) */
+	HUB_ACT_DISPATCH, /* agent, job: QoS 1 to agents/<agent>/jobs */
+	HUB_ACT_CONTROL,  /* agent, control: QoS 1 to agents/<agent>/control (ACK: 0) */
+	HUB_ACT_ANSWER,   /* reply, stream, answer: to the client */
+	HUB_ACT_DETACH,   /* reply: another submit with the same id took the job's answers over */
+	HUB_ACT_LOG       /* level (log.h), text */
+};
+
+struct hub_action {
+	enum hub_action_type type;
+	struct span agent;
+	struct hub_reply reply;
+	bool stream; /* ANSWER: the client asked for a stream; if not, only DONE or ERROR comes */
+	int level;
+	union {
+		struct { uint64_t seq; enum hub_persist_kind kind; struct span job; uint64_t attempt; } persist;
+		struct job_msg job;
+		struct control control;
+		struct answer answer;
+		struct span text;
+	};
+};
+
+SHOAL_CHECK int hub_new(const struct hub_config *config, struct hub **ret);
+struct hub *hub_free(struct hub *h);
+size_t hub_step(struct hub *h, uint64_t now_ms, const struct hub_event *ev, const struct hub_action **ret);
+uint64_t hub_deadline(const struct hub *h); /* when a TICK is wanted; UINT64_MAX: never */
+
+/* ---- what the page and the API show; borrowed until the next hub_step() ---- */
+
+#define HUB_PRESENCE_LIST(X) X(OFFLINE, "offline") X(ONLINE, "online") X(SUSPECT, "suspect") X(DRAINING, "draining") \
+	X(QUARANTINED, "quarantined")
+enum hub_presence {
+#define X(name, text) HUB_PRESENCE_##name,
+	HUB_PRESENCE_LIST(X)
+#undef X
+	HUB_PRESENCE_COUNT
+};
+extern const char *const hub_presence_names[];
+
+struct hub_agent_view {
+	struct span id;
+	enum hub_presence presence;
+	uint64_t since_ms, last_seen_ms; /* absolute, of the core's clock */
+	uint64_t slots, in_flight;       /* jobs the hub has given it */
+	const struct registration *registration; /* NULL: never seen */
+	const struct heartbeat *heartbeat;       /* NULL: none yet */
+	struct span reason;
+};
+
+#define HUB_JOB_STATE_LIST(X) X(NEW, "new") X(QUEUED, "queued") X(DISPATCHED, "dispatched") X(RUNNING, "running") X(DONE, "done") \
+	X(CANCELLED, "cancelled") X(EXPIRED, "expired") X(FAILED, "failed")
+enum hub_job_state {
+#define X(name, text) HUB_JOB_##name,
+	HUB_JOB_STATE_LIST(X)
+#undef X
+	HUB_JOB_STATE_COUNT
+};
+extern const char *const hub_job_state_names[];
+
+struct hub_job_view {
+	struct span job, user, model, agent;
+	enum hub_job_state state;
+	uint64_t attempt, tokens, submitted_ms, deadline_ms;
+	unsigned priority;
+};
+
+void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx);
+void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
+/* Distinct models over all agents, once each, with how many hold it ready. */
+void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct model_info *m, uint64_t n_ready), void *ctx);
+/* True while leases are frozen; *ret_why is a static sentence. */
+bool hub_is_blind(const struct hub *h, const char **ret_why);
+
+#define HUB_COUNTER_LIST(X)                                                                                      \
+	X(jobs_submitted) X(jobs_repeated) X(jobs_refused) X(jobs_done) X(jobs_failed) X(jobs_cancelled)         \
+	X(jobs_expired) X(attempts) X(attempts_failed) X(failovers) X(dispatch_repeats) X(tokens)                \
+	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
+	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
+	X(clones)
+struct hub_counters {
+#define X(name) uint64_t name;
+	HUB_COUNTER_LIST(X)
+#undef X
+	uint64_t queued, running; /* gauges */
+};
+const struct hub_counters *hub_counters(const struct hub *h);
+
+#endif
