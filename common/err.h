@@ -27,7 +27,7 @@ enum {
 	ERR_NOMEM = -12 /* -ENOMEM, named because core/ sees no errno.h */
 };
 
-/* Text for any result; system errors read "system error N" (the shell, which
+/* Text for any result; system errors read "system error" (the shell, which
  * has strerror, says it better). */
 const char *err_text(int err);
 

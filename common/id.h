@@ -1,4 +1,4 @@
-/* id.h - job ids: 128 random bits as 26 characters of Crockford's base 32. Pure. */
+/* id.h - job ids: 128 random bits as 26 characters of Crockford's base 32, lower case.  Pure. */
 #ifndef SHOAL_ID_H
 #define SHOAL_ID_H
 

@@ -47,7 +47,7 @@ enum {
 };
 
 #define MSG_MAX_FIELDS 63          /* keys are 1..63: bits of `has` */
-#define MSG_TEXT_ITEM_MAX (1 << 18)
+#define MSG_TEXT_ITEM_MAX ((size_t)1 << 18) /* bytes of one text in a list */
 
 struct msg_type;
 
