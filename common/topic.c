@@ -99,7 +99,7 @@ bool topic_is_reply_for(const char *prefix, struct span user, struct span topic)
 		return false;
 	if (!take(&rest, span_of(prefix)) || !take(&rest, SPAN("clients")) || !take(&rest, user))
 		return false;
-	if (memchr(rest.p, '+', rest.n) != NULL || memchr(rest.p, '#', rest.n) != NULL ||
+	if (rest.n == 0 || memchr(rest.p, '+', rest.n) != NULL || memchr(rest.p, '#', rest.n) != NULL ||
 		memchr(rest.p, '\0', rest.n) != NULL)
 		return false;
 	return !span_is(rest, "jobs") && !span_is(rest, "cancel") && !span_is(rest, "presence");
