@@ -1,0 +1,32 @@
+/* plan.h - what goes into the next step of the model.
+ *
+ * Continuous batching with chunked prefill, as in Sarathi-Serve (Agrawal et al., OSDI 2024):
+ * a step holds the next token of every sequence that is generating, and what is left of the
+ * token budget goes to prompts, oldest first, in chunks.  So a long prompt slows the others
+ * down by one chunk a step instead of stopping them.
+ *
+ * A chunk is taken whole or not at all: where a prompt is cut depends on the prompt alone,
+ * never on who else is there, because results may differ in the last bit with the cut and
+ * every attempt of a job must give the same tokens.  Pure. */
+#ifndef ENGINE_PLAN_H
+#define ENGINE_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct plan_limits {
+	size_t batch_tokens; /* in one step; sequences that generate always fit */
+	size_t chunk;        /* of a prompt */
+};
+
+struct plan_seq {
+	size_t pending;     /* tokens known and not yet computed; 0: not in this step */
+	bool is_generating; /* pending is one token, the last one drawn */
+	size_t n;           /* out: how many of them go into this step */
+};
+
+/* Fills n of every sequence; seqs are in the order of their arrival.  At least one n is not
+ * 0 when any pending is.  Returns the sum. */
+size_t plan_step(const struct plan_limits *limits, struct plan_seq *seqs, size_t n_seqs);
+
+#endif

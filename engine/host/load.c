@@ -1,0 +1,134 @@
+#include "load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define READ_SIZE ((size_t)1 << 20)
+#define HASH_SHARE 0.4 /* of the progress bar: reading and hashing; it also warms the page cache */
+
+#define DEFAULT_BATCH_TOKENS 512
+#define DEFAULT_CHUNK 128
+#define DEFAULT_SEQUENCES 4
+
+struct progress {
+	struct link *link;
+	double from, share; /* of the whole bar */
+	uint64_t percent;   /* last said */
+	int rc;
+};
+
+static bool say_progress(void *ctx, double share)
+{
+	struct progress *p = ctx;
+	struct engine_msg m = { .type = ENGINE_PROGRESS, .percent = (uint64_t)(100 * (p->from + share * p->share)) };
+
+	if (m.percent > p->percent && m.percent <= 100) {
+		p->percent = m.percent;
+		p->rc = link_send(p->link, &m);
+	}
+	if (p->rc == 0)
+		p->rc = link_push(p->link);
+	return p->rc == 0;
+}
+
+/* One core is left to the rest of the box: two busy threads on a core wait for each other. */
+static size_t default_threads(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return n > 1 ? (size_t)n - 1 : 1;
+}
+
+static size_t or_default(uint64_t asked, size_t def)
+{
+	return asked != 0 ? (size_t)asked : def;
+}
+
+void load_config(const struct engine_msg *load, struct model_config *config)
+{
+	config->n_ctx = (size_t)load->n_ctx;
+	config->n_sequences = or_default(load->parallel, DEFAULT_SEQUENCES);
+	config->chunk = or_default(load->prefill_chunk, DEFAULT_CHUNK);
+	config->batch_tokens = or_default(load->batch_tokens, DEFAULT_BATCH_TOKENS);
+	if (config->batch_tokens < config->chunk)
+		config->batch_tokens = config->chunk;
+	config->n_threads = or_default(load->threads, default_threads());
+}
+
+static int hash_fd(int fd, uint64_t size, struct progress *p, uint8_t ret_digest[SHA256_SIZE])
+{
+	struct sha256 *h = sha256_new();
+	uint8_t *block = malloc(READ_SIZE);
+	uint64_t done = 0;
+	ssize_t n = -1;
+
+	errno = ENOMEM;
+	while (h != NULL && block != NULL && (n = read(fd, block, READ_SIZE)) > 0) {
+		sha256_add(h, block, (size_t)n);
+		done += (uint64_t)n;
+		if (!say_progress(p, done < size ? (double)done / (double)size : 1))
+			break;
+	}
+	free(block);
+	if (n < 0 || p->rc < 0) {
+		sha256_free(h);
+		return p->rc < 0 ? p->rc : -errno;
+	}
+	sha256_end(h, ret_digest);
+	return 0;
+}
+
+static int open_file(const char *path, uint64_t *ret_size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		rc = -errno;
+	else if (!S_ISREG(st.st_mode))
+		rc = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	*ret_size = (uint64_t)st.st_size;
+	return fd;
+}
+
+static int hash_file(const char *path, struct progress *p, uint8_t ret_digest[SHA256_SIZE], char *reason)
+{
+	uint64_t size = 0;
+	int fd = open_file(path, &size), rc = fd;
+
+	if (fd >= 0) {
+		rc = hash_fd(fd, size, p, ret_digest);
+		close(fd);
+	}
+	if (rc < 0 && rc != ERR_CLOSED)
+		(void)snprintf(reason, MODEL_REASON_MAX, "The model file %.300s cannot be read: %s.", path, strerror(-rc));
+	return rc;
+}
+
+int load_model(struct link *l, struct model_config *config, struct model **ret, uint8_t ret_digest[SHA256_SIZE],
+	char reason[MODEL_REASON_MAX])
+{
+	struct progress p = { .link = l, .share = HASH_SHARE };
+	int rc = hash_file(config->path, &p, ret_digest, reason);
+
+	if (rc < 0)
+		return rc;
+	p.from = HASH_SHARE;
+	p.share = 1 - HASH_SHARE;
+	config->on_progress = say_progress;
+	config->ctx = &p;
+	rc = model_open(config, ret, reason);
+	return p.rc < 0 ? p.rc : rc;
+}

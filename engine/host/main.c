@@ -1,0 +1,79 @@
+/* The engine: one model, many sequences, on descriptor 3 for the agent that started it. */
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine_proto.h"
+#include "model.h"
+#include "serve.h"
+
+#define EXIT_USAGE 64
+
+void complain(const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "<3>engine: %s\n", line);
+}
+
+/* When memory runs out the kernel ends this process before the agent, which then can say so. */
+static void offer_to_oom_killer(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "500", 3) < 0)
+		complain("oom_score_adj cannot be set, ignoring");
+	close(fd);
+}
+
+static int usage(int rc)
+{
+	fputs("usage: shoal-engine [--backends DIR]\n"
+	      "  --backends DIR  where to look for compute backends instead of beside the library\n"
+	      "  --version       say what it is\n"
+	      "shoal-agent starts it and speaks with it on descriptor 3; docs/ENGINE.md has the protocol.\n",
+		rc == 0 ? stdout : stderr);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "backends", required_argument, NULL, 'b' },
+		{ "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	const char *backends = NULL;
+	char reason[MODEL_REASON_MAX] = "";
+	bool is_version = false;
+	struct stat st;
+
+	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		if (o == 'h')
+			return usage(0);
+		if (o == '?')
+			return usage(EXIT_USAGE);
+		if (o == 'b')
+			backends = optarg;
+		is_version = is_version || o == 'v';
+	}
+	if (optind < argc)
+		return usage(EXIT_USAGE);
+	if (model_init(backends, reason) < 0) {
+		complain("%s", reason);
+		return 1;
+	}
+	if (is_version)
+		return printf("shoal-engine " SHOAL_VERSION " (%s)\n", model_build()) > 0 ? 0 : 1;
+	if (fstat(ENGINE_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return usage(EXIT_USAGE);
+	offer_to_oom_killer();
+	return serve(ENGINE_FD);
+}

@@ -1,0 +1,92 @@
+/* model.h - what the host asks of a model.
+ *
+ * The seam of the engine: host/ speaks fd 3, schedules and cuts text; an implementation of
+ * this header computes.  llama/ is the real one, echo/ makes up its answers for tests; a
+ * program links exactly one.
+ *
+ * Owns: struct model its weights and the computed state of its sequences; struct picker
+ * what one job needs to weigh candidates.  Borrows: every span and list, for the call.
+ * Threads: the caller's only (an implementation may have workers inside a call). */
+#ifndef ENGINE_MODEL_H
+#define ENGINE_MODEL_H
+
+#include "draw.h"
+#include "proto.h"
+
+#define MODEL_REASON_MAX 500 /* bytes of a sentence that says why not */
+
+struct model;
+struct picker;
+
+struct model_config {
+	const char *path;
+	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
+	size_t n_sequences;  /* at the same time, numbered from 0 */
+	size_t batch_tokens; /* rows of one model_compute() at most */
+	size_t chunk;        /* rows of one sequence in it at most */
+	size_t n_threads;
+	bool (*on_progress)(void *ctx, double share); /* while loading, 0..1; false: give up */
+	void *ctx;
+};
+
+struct model_facts {
+	size_t n_ctx;
+	uint64_t n_params, size; /* bytes of the file's tensors */
+	char arch[PROTO_MAX_NAME];
+};
+
+/* Rows of one sequence: n tokens that follow what the sequence holds. */
+struct model_rows {
+	size_t seq;
+	const uint32_t *tokens;
+	size_t n;
+	size_t first;     /* position of tokens[0] in the sequence */
+	bool want_logits; /* of the last row */
+};
+
+/* Tokens a call gives out, heap. */
+struct model_tokens {
+	uint32_t *ids;
+	size_t n;
+};
+
+/* Once, at the start.  backends: where to look for compute backends, NULL: beside the library. */
+SHOAL_CHECK int model_init(const char *backends, char reason[MODEL_REASON_MAX]);
+/* Engine, version and kind of computation: equal builds give equal tokens. */
+const char *model_build(void);
+size_t model_max_sequences(void);
+
+/* On failure reason says why, in a sentence. */
+SHOAL_CHECK int model_open(const struct model_config *config, struct model **ret, char reason[MODEL_REASON_MAX]);
+struct model *model_close(struct model *m);
+const struct model_facts *model_facts(const struct model *m);
+
+/* A raw prompt: control tokens may be written as text.  ERR_RANGE: it cannot be made tokens. */
+SHOAL_CHECK int model_read_prompt(
+	struct model *m, struct span prompt, struct model_tokens *ret, char reason[MODEL_REASON_MAX]);
+/* A conversation in the model's own template, open for the assistant's answer; the text of
+ * a turn never becomes a control token.  ERR_RANGE: the model has no template we can use. */
+SHOAL_CHECK int model_read_turns(
+	struct model *m, const struct turn *turns, size_t n_turns, struct model_tokens *ret, char reason[MODEL_REASON_MAX]);
+bool model_has_token(const struct model *m, uint32_t id);
+/* Appends the bytes of a token; those of control tokens are none. */
+void model_piece(const struct model *m, uint32_t id, struct buf *out);
+/* True when the token ends an answer. */
+bool model_is_end(const struct model *m, uint32_t id);
+
+/* Computes all rows in one step.  Negative: nothing of it counts, the sequences in it are
+ * to be dropped. */
+SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows);
+/* Forgets all a sequence holds. */
+void model_drop(struct model *m, size_t seq);
+
+/* How the tokens of one answer are weighed: penalties, top-k, top-p, min-p, temperature. */
+SHOAL_CHECK int picker_new(struct model *m, const struct sampling *s, struct picker **ret);
+struct picker *picker_free(struct picker *p);
+/* A token of the prompt or the answer, in order: penalties see it. */
+void picker_saw(struct picker *p, uint32_t id);
+/* The candidates after rows[i] of the last model_compute(), which wanted logits.  They last
+ * until the next call.  Returns how many, at least 1. */
+size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret);
+
+#endif

@@ -1,0 +1,212 @@
+#include "seq.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PIECE_MAX 65536
+
+__attribute__((format(printf, 3, 4))) static int refuse(struct seq_refusal *r, enum code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
+	va_end(ap);
+	r->code = code;
+	return ERR_RANGE;
+}
+
+static int refuse_no_memory(struct seq_refusal *r)
+{
+	return refuse(r, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory for another job.");
+}
+
+static bool push_token(struct seq *s, uint32_t id)
+{
+	if (s->n_tokens == s->tokens_cap) {
+		size_t cap = s->tokens_cap * 2 + 256;
+		uint32_t *p = realloc(s->tokens, cap * sizeof(*p));
+
+		if (p == NULL)
+			return false;
+		s->tokens = p;
+		s->tokens_cap = cap;
+	}
+	s->tokens[s->n_tokens++] = id;
+	return true;
+}
+
+static int read_input(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+{
+	struct model_tokens t = { .n = 0 };
+	int rc;
+
+	ret->code = CODE_BAD_REQUEST;
+	ret->reason[0] = '\0';
+	if (g->n_turns > 0)
+		rc = model_read_turns(m, g->turns, g->n_turns, &t, ret->reason);
+	else
+		rc = model_read_prompt(m, g->prompt, &t, ret->reason);
+	if (rc == ERR_NOMEM)
+		return refuse_no_memory(ret);
+	if (rc < 0)
+		return rc;
+	s->tokens = t.ids;
+	s->n_tokens = s->tokens_cap = s->n_prompt = t.n;
+	if (t.n == 0)
+		return refuse(ret, CODE_BAD_REQUEST, "The prompt is empty.");
+	return 0;
+}
+
+/* The tokens shown so far belong to the sequence as if this engine had drawn them. */
+static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+{
+	for (size_t i = 0; i < g->n_prefix; i++) {
+		if (!model_has_token(m, g->prefix[i]))
+			return refuse(
+				ret, CODE_BAD_REQUEST, "The model has no token %u, which the prefix names.", g->prefix[i]);
+		if (!push_token(s, g->prefix[i]))
+			return refuse_no_memory(ret);
+	}
+	s->n_prefix = s->n_shown = g->n_prefix;
+	return 0;
+}
+
+static int start(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+{
+	size_t n_ctx = model_facts(m)->n_ctx;
+	const char *field;
+	int rc;
+
+	sampling_defaults(&s->sampling);
+	if (sampling_check(&s->sampling, &field) < 0)
+		return refuse(ret, CODE_BAD_REQUEST, "The value of %s is out of range.", field);
+	rc = read_input(s, m, g, ret);
+	if (rc < 0)
+		return rc;
+	if (s->n_prompt >= n_ctx)
+		return refuse(ret, CODE_CONTEXT_FULL, "The prompt has %zu tokens; prompt and answer together may have %zu.",
+			s->n_prompt, n_ctx);
+	rc = read_prefix(s, m, g, ret);
+	if (rc < 0)
+		return rc;
+	s->max_tokens = s->sampling.max_tokens != 0 ? (size_t)s->sampling.max_tokens : PROTO_MAX_TOKENS;
+	if (text_init(&s->text, s->sampling.stop, s->sampling.n_stop) < 0 || picker_new(m, &s->sampling, &s->picker) < 0)
+		return refuse_no_memory(ret);
+	for (size_t i = 0; i < s->n_tokens; i++)
+		picker_saw(s->picker, s->tokens[i]);
+	return 0;
+}
+
+int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct seq_refusal *ret)
+{
+	int rc;
+
+	*s = (struct seq){
+		.job = generate->job, .number = s->number, .sampling = generate->sampling, .received_us = now_us
+	};
+	rc = start(s, m, generate, ret);
+	s->sampling.stop = NULL; /* borrowed the message */
+	s->sampling.n_stop = 0;
+	if (rc < 0)
+		seq_fini(s, m);
+	return rc;
+}
+
+void seq_fini(struct seq *s, struct model *m)
+{
+	if (s->n_computed > 0)
+		model_drop(m, s->number);
+	free(s->tokens);
+	text_fini(&s->text);
+	picker_free(s->picker);
+	*s = (struct seq){ .number = s->number };
+}
+
+size_t seq_n_answer(const struct seq *s)
+{
+	return s->n_tokens - s->n_prompt;
+}
+
+bool seq_is_generating(const struct seq *s)
+{
+	return s->first_us != 0;
+}
+
+enum finish seq_finish_by_length(const struct seq *s, size_t n_ctx)
+{
+	bool is_long = seq_n_answer(s) >= s->max_tokens || s->n_tokens >= n_ctx;
+
+	return is_long ? FINISH_LENGTH : FINISH_NONE;
+}
+
+static int take_in(struct seq *s, struct model *m, uint32_t id)
+{
+	struct buf piece = BUF_INIT(PIECE_MAX);
+	int rc;
+
+	if (!push_token(s, id))
+		return ERR_NOMEM;
+	picker_saw(s->picker, id);
+	model_piece(m, id, &piece);
+	rc = piece.err != 0 ? piece.err : text_add(&s->text, id, buf_span(&piece));
+	buf_fini(&piece);
+	return rc;
+}
+
+int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish)
+{
+	const struct candidate *c;
+	size_t n = picker_candidates(s->picker, i, &c);
+	bool is_greedy = s->sampling.temperature <= 0;
+	uint32_t id = c[is_greedy ? draw_greatest(c, n) : draw(c, n, s->sampling.seed, seq_n_answer(s))].id;
+	int rc;
+
+	*ret_finish = FINISH_NONE;
+	if (model_is_end(m, id)) {
+		*ret_finish = FINISH_STOP;
+		return 0;
+	}
+	rc = take_in(s, m, id);
+	if (rc < 0)
+		return rc;
+	*ret_finish = rc > 0 ? FINISH_STOP : seq_finish_by_length(s, model_facts(m)->n_ctx);
+	return 0;
+}
+
+int seq_show(struct seq *s, struct link *l)
+{
+	struct engine_msg m = { .type = ENGINE_TOKENS, .job = s->job, .index = s->n_shown };
+	int rc;
+
+	m.n_ids = text_take(&s->text, &m.ids, &m.text);
+	if (m.n_ids == 0)
+		return 0;
+	rc = link_send(l, &m);
+	s->n_shown += m.n_ids;
+	text_taken(&s->text);
+	return rc;
+}
+
+static uint64_t between(uint64_t from_us, uint64_t to_us)
+{
+	return from_us != 0 && to_us > from_us ? to_us - from_us : 0;
+}
+
+int seq_finish(struct seq *s, struct link *l, enum finish finish, uint64_t now_us)
+{
+	uint64_t started = s->started_us != 0 ? s->started_us : now_us;
+	uint64_t first = s->first_us != 0 ? s->first_us : now_us;
+	struct engine_msg m = { .type = ENGINE_DONE, .job = s->job, .index = seq_n_answer(s), .finish = finish };
+	int rc = text_end(&s->text);
+
+	m.usage.prompt_tokens = s->n_prompt;
+	m.usage.completion_tokens = seq_n_answer(s);
+	m.timings.wait_us = between(s->received_us, started);
+	m.timings.prefill_us = between(started, first);
+	m.timings.decode_us = between(first, now_us);
+	if (rc == 0)
+		rc = seq_show(s, l);
+	return rc < 0 ? rc : link_send(l, &m);
+}

@@ -1,0 +1,52 @@
+/* seq.h - one answer in the making: its tokens, its text, its place in the model.
+ *
+ * Owns everything a GENERATE asked for, copied.  A sequence number of the model belongs to
+ * a struct seq as long as it is live. */
+#ifndef ENGINE_SEQ_H
+#define ENGINE_SEQ_H
+
+#include "link.h"
+#include "model.h"
+#include "text.h"
+
+struct seq {
+	uint64_t job;     /* 0: free */
+	size_t number;    /* of the model's sequence */
+	uint32_t *tokens; /* prompt, prefix, answer */
+	size_t n_tokens, tokens_cap;
+	size_t n_prompt, n_prefix;
+	size_t n_computed;        /* tokens the model holds */
+	size_t max_tokens;        /* of the answer, all attempts together */
+	size_t n_shown;           /* index of the next token to show */
+	struct sampling sampling; /* its stop strings are in text */
+	struct text text;
+	struct picker *picker;
+	uint64_t received_us, started_us, first_us; /* 0: not yet */
+};
+
+/* Why a GENERATE was refused. */
+struct seq_refusal {
+	enum code code;
+	char reason[MODEL_REASON_MAX];
+};
+
+/* Fills s, of which only number is set.  Negative: refused, s is free. */
+SHOAL_CHECK int seq_start(
+	struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct seq_refusal *ret);
+/* Frees all; s->number stays. */
+void seq_fini(struct seq *s, struct model *m);
+/* Tokens of the answer so far, those of earlier attempts included. */
+size_t seq_n_answer(const struct seq *s);
+/* True when the model waits for one token only, the last one drawn. */
+bool seq_is_generating(const struct seq *s);
+/* The finish the answer has reached by its length alone, else FINISH_NONE. */
+enum finish seq_finish_by_length(const struct seq *s, size_t n_ctx);
+/* Draws the next token after rows[i] of the last step, and takes it in.  *ret_finish says
+ * whether the answer ends with it. */
+SHOAL_CHECK int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish);
+/* Queues what may be shown, if anything. */
+SHOAL_CHECK int seq_show(struct seq *s, struct link *l);
+/* Queues what is left and DONE. */
+SHOAL_CHECK int seq_finish(struct seq *s, struct link *l, enum finish finish, uint64_t now_us);
+
+#endif

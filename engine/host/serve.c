@@ -1,0 +1,359 @@
+#include "serve.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "load.h"
+#include "plan.h"
+#include "seq.h"
+
+#define DRAIN_MS 1000
+
+struct host {
+	struct link link;
+	struct model *model;
+	struct plan_limits limits;
+	struct seq *seqs; /* one for each sequence of the model */
+	size_t n_seqs;
+	struct seq **live; /* in order of arrival */
+	size_t n_live;
+	struct plan_seq *plan;   /* of live[i] */
+	struct model_rows *rows; /* of a step */
+	size_t *row_of;          /* live[i]'s place in rows */
+	bool has_quit;
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static int say_error(struct host *h, uint64_t job, enum code code, const char *reason)
+{
+	struct engine_msg m = { .type = ENGINE_ERROR, .job = job, .code = code, .reason = span_of(reason) };
+
+	return link_send(&h->link, &m);
+}
+
+/* ---- the end of a job ---- */
+
+static void forget(struct host *h, size_t at)
+{
+	seq_fini(h->live[at], h->model);
+	h->n_live--;
+	memmove(&h->live[at], &h->live[at + 1], (h->n_live - at) * sizeof(struct seq *));
+}
+
+static int finish(struct host *h, size_t at, enum finish how)
+{
+	int rc = seq_finish(h->live[at], &h->link, how, now_us());
+
+	forget(h, at);
+	return rc;
+}
+
+static int fail(struct host *h, size_t at, enum code code, const char *reason)
+{
+	uint64_t job = h->live[at]->job;
+
+	forget(h, at);
+	return say_error(h, job, code, reason);
+}
+
+/* ---- messages ---- */
+
+static int make_room(struct host *h, size_t n)
+{
+	h->seqs = calloc(n, sizeof(*h->seqs));
+	h->live = calloc(n, sizeof(*h->live));
+	h->plan = calloc(n, sizeof(*h->plan));
+	h->rows = calloc(n, sizeof(*h->rows));
+	h->row_of = calloc(n, sizeof(*h->row_of));
+	if (h->seqs == NULL || h->live == NULL || h->plan == NULL || h->rows == NULL || h->row_of == NULL)
+		return ERR_NOMEM;
+	h->n_seqs = n;
+	for (size_t i = 0; i < n; i++)
+		h->seqs[i].number = i;
+	return 0;
+}
+
+static int say_loaded(struct host *h, const uint8_t digest[SHA256_SIZE])
+{
+	const struct model_facts *f = model_facts(h->model);
+	struct engine_msg m = { .type = ENGINE_LOADED,
+		.n_ctx = f->n_ctx,
+		.n_params = f->n_params,
+		.size = f->size,
+		.digest = span_mem(digest, SHA256_SIZE),
+		.arch = span_of(f->arch) };
+
+	return link_send(&h->link, &m);
+}
+
+static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_REASON_MAX])
+{
+	struct model_config config = { .path = NULL };
+	uint8_t digest[SHA256_SIZE];
+	char *path;
+	int rc;
+
+	load_config(m, &config);
+	if (config.n_sequences > model_max_sequences()) {
+		(void)snprintf(reason, MODEL_REASON_MAX, "The engine computes at most %zu sequences at once, not %zu.",
+			model_max_sequences(), config.n_sequences);
+		return ERR_RANGE;
+	}
+	path = span_str(m->path);
+	if (path == NULL || make_room(h, config.n_sequences) < 0) {
+		free(path);
+		(void)snprintf(reason, MODEL_REASON_MAX, "There is not enough memory.");
+		return ERR_NOMEM;
+	}
+	config.path = path;
+	h->limits = (struct plan_limits){ .batch_tokens = config.batch_tokens, .chunk = config.chunk };
+	rc = load_model(&h->link, &config, &h->model, digest, reason);
+	free(path);
+	return rc < 0 ? rc : say_loaded(h, digest);
+}
+
+/* A model that cannot be loaded ends the engine: the agent knows why and starts another. */
+static int on_load(struct host *h, const struct engine_msg *m)
+{
+	char reason[MODEL_REASON_MAX] = "The model could not be loaded.";
+	int rc;
+
+	if (h->n_seqs != 0)
+		return ERR_STATE;
+	rc = load(h, m, reason);
+	if (rc == 0 || rc == ERR_CLOSED)
+		return rc;
+	complain("%s", reason);
+	if (say_error(h, 0, CODE_MODEL_LOAD_FAILED, reason) == 0)
+		link_drain(&h->link, DRAIN_MS);
+	return rc;
+}
+
+static struct seq *find_free(struct host *h)
+{
+	for (size_t i = 0; i < h->n_seqs; i++)
+		if (h->seqs[i].job == 0)
+			return &h->seqs[i];
+	return NULL;
+}
+
+static size_t find_live(const struct host *h, uint64_t job)
+{
+	size_t i = 0;
+
+	while (i < h->n_live && h->live[i]->job != job)
+		i++;
+	return i;
+}
+
+static int on_generate(struct host *h, const struct engine_msg *m)
+{
+	struct seq_refusal refusal;
+	struct seq *s;
+	enum finish done;
+
+	if (m->job == 0)
+		return ERR_MALFORMED;
+	if (h->model == NULL)
+		return say_error(h, m->job, CODE_MODEL_NOT_LOADED, "No model is loaded.");
+	if (find_live(h, m->job) < h->n_live)
+		return say_error(h, m->job, CODE_CONFLICT, "A job of this number is running.");
+	s = find_free(h);
+	if (s == NULL)
+		return say_error(h, m->job, CODE_QUEUE_FULL, "All sequences are taken.");
+	if (seq_start(s, h->model, m, now_us(), &refusal) < 0)
+		return say_error(h, m->job, refusal.code, refusal.reason);
+	h->live[h->n_live++] = s;
+	done = seq_finish_by_length(s, model_facts(h->model)->n_ctx);
+	return done != FINISH_NONE ? finish(h, h->n_live - 1, done) : 0;
+}
+
+/* A job that is not there has ended already: its DONE is on the way. */
+static int on_cancel(struct host *h, const struct engine_msg *m)
+{
+	size_t at = find_live(h, m->job);
+
+	return at < h->n_live ? finish(h, at, FINISH_CANCELLED) : 0;
+}
+
+static int on_message(struct host *h, const struct engine_msg *m)
+{
+	switch (m->type) {
+	case ENGINE_LOAD: return on_load(h, m);
+	case ENGINE_GENERATE: return on_generate(h, m);
+	case ENGINE_CANCEL: return on_cancel(h, m);
+	case ENGINE_PING: return link_send(&h->link, &(struct engine_msg){ .type = ENGINE_PONG });
+	case ENGINE_QUIT: h->has_quit = true; return 0;
+	default: return 0; /* of a newer agent, which can do without it */
+	}
+}
+
+static int take_messages(struct host *h)
+{
+	struct engine_msg m;
+	int rc;
+
+	while (!h->has_quit && (rc = link_next(&h->link, &m)) != 0) {
+		if (rc < 0)
+			return rc;
+		rc = on_message(h, &m);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- a step ---- */
+
+static void plan(struct host *h)
+{
+	for (size_t i = 0; i < h->n_live; i++)
+		h->plan[i] = (struct plan_seq){ .pending = h->live[i]->n_tokens - h->live[i]->n_computed,
+			.is_generating = seq_is_generating(h->live[i]) };
+	plan_step(&h->limits, h->plan, h->n_live);
+}
+
+static size_t make_rows(struct host *h)
+{
+	size_t n = 0;
+	uint64_t now = now_us();
+
+	for (size_t i = 0; i < h->n_live; i++) {
+		struct seq *s = h->live[i];
+
+		if (h->plan[i].n == 0)
+			continue;
+		if (s->started_us == 0)
+			s->started_us = now;
+		h->row_of[i] = n;
+		h->rows[n++] = (struct model_rows){ .seq = s->number,
+			.tokens = s->tokens + s->n_computed,
+			.n = h->plan[i].n,
+			.first = s->n_computed,
+			.want_logits = h->plan[i].n == h->plan[i].pending };
+	}
+	return n;
+}
+
+static int fail_step(struct host *h)
+{
+	int rc = 0;
+
+	for (size_t i = h->n_live; i-- > 0;)
+		if (h->plan[i].n > 0 && rc == 0) {
+			h->live[i]->n_computed += h->plan[i].n; /* whatever is there goes */
+			rc = fail(h, i, CODE_BATCH_FAILED, "The model could not compute this step.");
+		}
+	return rc;
+}
+
+/* After a step: the next token of one sequence that has all its tokens computed. */
+static int advance(struct host *h, size_t at, enum finish *ret_done)
+{
+	struct seq *s = h->live[at];
+	int rc = seq_draw(s, h->model, h->row_of[at], ret_done);
+
+	if (s->first_us == 0)
+		s->first_us = now_us();
+	if (rc == 0 && *ret_done == FINISH_NONE)
+		rc = seq_show(s, &h->link);
+	return rc;
+}
+
+static int take_results(struct host *h)
+{
+	/* From the last to the first: who is done leaves the list. */
+	for (size_t i = h->n_live; i-- > 0;) {
+		struct seq *s = h->live[i];
+		enum finish done = FINISH_NONE;
+		int rc = 0;
+
+		if (h->plan[i].n == 0)
+			continue;
+		s->n_computed += h->plan[i].n;
+		if (s->n_computed == s->n_tokens)
+			rc = advance(h, i, &done);
+		if (rc == ERR_NOMEM)
+			rc = fail(h, i, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory to go on with this job.");
+		else if (rc == 0 && done != FINISH_NONE)
+			rc = finish(h, i, done);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int step(struct host *h)
+{
+	plan(h);
+	if (model_compute(h->model, h->rows, make_rows(h)) < 0)
+		return fail_step(h);
+	return take_results(h);
+}
+
+/* ---- the loop ---- */
+
+static int turn(struct host *h)
+{
+	bool can_step = h->n_live > 0 && !link_is_full(&h->link);
+	int rc = link_turn(&h->link, can_step ? 0 : -1);
+
+	/* All that the agent has said counts before the next step. */
+	while (rc > 0) {
+		rc = take_messages(h);
+		if (rc == 0 && !h->has_quit)
+			rc = link_turn(&h->link, 0);
+	}
+	if (rc == 0 && !h->has_quit && h->n_live > 0 && !link_is_full(&h->link))
+		rc = step(h);
+	return rc;
+}
+
+static int say_hello(struct host *h)
+{
+	struct engine_msg m = { .type = ENGINE_HELLO,
+		.version = ENGINE_PROTO_VERSION,
+		.build = span_of(model_build()),
+		.max_sequences = model_max_sequences() };
+
+	return link_send(&h->link, &m);
+}
+
+static void host_fini(struct host *h)
+{
+	while (h->n_live > 0)
+		forget(h, h->n_live - 1);
+	model_close(h->model);
+	free(h->seqs);
+	free(h->live);
+	free(h->plan);
+	free(h->rows);
+	free(h->row_of);
+	link_fini(&h->link);
+}
+
+int serve(int fd)
+{
+	struct host h = { .n_seqs = 0 };
+	int rc = link_init(&h.link, fd);
+
+	if (rc == 0)
+		rc = say_hello(&h);
+	while (rc == 0 && !h.has_quit)
+		rc = turn(&h);
+	host_fini(&h);
+	if (rc == 0 || rc == ERR_CLOSED)
+		return 0;
+	complain("the talk with the agent ended: %s", err_text(rc));
+	return 1;
+}

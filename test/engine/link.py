@@ -1,0 +1,230 @@
+"""An agent's end of fd 3, for tests: starts an engine and speaks with it.
+
+The codec here is written from docs/ENGINE.md and shares nothing with the C one, so each checks
+the other.
+"""
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+
+HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG = range(7)
+LOAD, GENERATE, CANCEL, PING, QUIT = range(16, 21)
+STOP, LENGTH, CANCELLED = 1, 2, 3
+
+KEYS = {name: key for key, name in enumerate(
+    "type job version build max_sequences percent n_ctx n_params size digest arch index ids text finish usage timings code "
+    "reason path parallel batch_tokens prefill_chunk threads prompt turns sampling prefix".split(), 1)}
+SAMPLING = {name: key for key, name in enumerate(
+    "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
+    "repeat_penalty".split(), 1)}
+USAGE = {name: key for key, name in enumerate("prompt_tokens cached_tokens completion_tokens".split(), 1)}
+TIMINGS = {name: key for key, name in enumerate("wait_us prefill_us decode_us".split(), 1)}
+TURN = {"role": 1, "content": 2}
+
+
+def head(major, n):
+    for code, size, fmt in ((24, 1, ">B"), (25, 2, ">H"), (26, 4, ">I"), (27, 8, ">Q")):
+        if n < 24:
+            return bytes([major << 5 | n])
+        if n < 1 << 8 * size:
+            return bytes([major << 5 | code]) + struct.pack(fmt, n)
+    raise ValueError(n)
+
+
+def dumps(x):
+    if x is True or x is False:
+        return b"\xf5" if x else b"\xf4"
+    if isinstance(x, int):
+        return head(0, x) if x >= 0 else head(1, -1 - x)
+    if isinstance(x, float):
+        return b"\xfb" + struct.pack(">d", x)
+    if isinstance(x, bytes):
+        return head(2, len(x)) + x
+    if isinstance(x, str):
+        return head(3, len(x.encode())) + x.encode()
+    if isinstance(x, (list, tuple)):
+        return head(4, len(x)) + b"".join(map(dumps, x))
+    return head(5, len(x)) + b"".join(dumps(k) + dumps(v) for k, v in sorted(x.items()))
+
+
+def loads(b, at=0):
+    major, n = b[at] >> 5, b[at] & 31
+    at += 1
+    if major == 7:
+        if n == 27:
+            return struct.unpack_from(">d", b, at)[0], at + 8
+        return {20: False, 21: True, 22: None}[n], at
+    if n >= 24:
+        size = 1 << (n - 24)
+        n, at = int.from_bytes(b[at:at + size], "big"), at + size
+    if major == 0:
+        return n, at
+    if major == 1:
+        return -1 - n, at
+    if major == 2:
+        return b[at:at + n], at + n
+    if major == 3:
+        return b[at:at + n].decode("utf-8", "strict"), at + n
+    items = []
+    for _ in range(n * (2 if major == 5 else 1)):
+        item, at = loads(b, at)
+        items.append(item)
+    return (dict(zip(items[::2], items[1::2])) if major == 5 else items), at
+
+
+def keyed(names, values):
+    return {names[k]: v for k, v in values.items()}
+
+
+def encode(message):
+    m = dict(message)
+    if "sampling" in m:
+        m["sampling"] = keyed(SAMPLING, m["sampling"])
+    if "turns" in m:
+        m["turns"] = [keyed(TURN, t) for t in m["turns"]]
+    return dumps(keyed(KEYS, m))
+
+
+def decode(payload):
+    raw, end = loads(payload)
+    if end != len(payload):
+        raise ValueError("bytes after the end of a message")
+    m = {name: raw[key] for name, key in KEYS.items() if key in raw}
+    for part, names in (("usage", USAGE), ("timings", TIMINGS)):
+        if part in m:
+            m[part] = {name: m[part].get(key, 0) for name, key in names.items()}
+    return m
+
+
+class Closed(Exception):
+    pass
+
+
+class Engine:
+    """One engine process; a context manager that leaves none behind."""
+
+    def __init__(self, program, *args):
+        self.sock, child = socket.socketpair()
+        fd = child.fileno()
+
+        def in_child():
+            os.dup2(fd, 3)
+            os.set_inheritable(3, True)
+
+        # As the agent starts it: an empty environment and no other descriptor.
+        self.process = subprocess.Popen([program, *args], env={}, pass_fds=(3,), preexec_fn=in_child,
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        child.close()
+        self.bytes = b""
+        self.next_job = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+    def send_raw(self, data):
+        self.sock.sendall(data)
+
+    def send(self, **message):
+        payload = encode(message)
+        self.send_raw(struct.pack(">I", len(payload)) + payload)
+
+    def recv(self, timeout=60):
+        """The next message; Closed when the engine has hung up."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if len(self.bytes) >= 4:
+                n = struct.unpack(">I", self.bytes[:4])[0]
+                if n > 1 << 16:
+                    raise ValueError("a frame is too long: %d" % n)
+                if len(self.bytes) >= 4 + n:
+                    payload, self.bytes = self.bytes[4:4 + n], self.bytes[4 + n:]
+                    return decode(payload)
+            if not select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise TimeoutError("the engine says nothing")
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise Closed()
+            self.bytes += data
+
+    def load(self, path, **options):
+        """LOAD; returns LOADED or the ERROR, and the percents seen."""
+        hello = self.recv()
+        assert hello["type"] == HELLO, hello
+        self.hello = hello
+        self.send(type=LOAD, path=str(path), **options)
+        percents = []
+        while True:
+            m = self.recv()
+            if m["type"] != PROGRESS:
+                return m, percents
+            percents.append(m["percent"])
+
+    def start(self, prompt, prefix=(), **sampling):
+        """GENERATE; prompt is text, or a list of turns.  Returns the job's number."""
+        self.next_job += 1
+        m = {"type": GENERATE, "job": self.next_job, "sampling": sampling}
+        if isinstance(prompt, str):
+            m["prompt"] = prompt
+        else:
+            m["turns"] = prompt
+        if prefix:
+            m["prefix"] = list(prefix)
+        self.send(**m)
+        return self.next_job
+
+    def collect(self, jobs):
+        """Reads until all jobs have ended: {job: Answer}."""
+        answers = {job: Answer() for job in jobs}
+        left = set(jobs)
+        while left:
+            m = self.recv()
+            answers[m["job"]].take(m)
+            if m["type"] != TOKENS:
+                left.remove(m["job"])
+        return answers
+
+    def ask(self, prompt, prefix=(), **sampling):
+        job = self.start(prompt, prefix, **sampling)
+        return self.collect([job])[job]
+
+    def wait(self, timeout=20):
+        """Exit status and what was said on stderr."""
+        self.process.wait(timeout)
+        return self.process.returncode, self.process.stderr.read().decode()
+
+
+class Answer:
+    """What came for one job; checks that frames follow each other."""
+
+    def __init__(self):
+        self.ids, self.text, self.frames, self.end = [], "", [], None
+
+    def take(self, m):
+        assert self.end is None, "a message after the end: %r" % m
+        if m["type"] == TOKENS:
+            if not self.frames:
+                self.first = m.get("index", 0)
+            assert m.get("index", 0) == self.first + len(self.ids), "frames leave a gap: %r" % m
+            assert m["ids"], "an empty frame"
+            self.frames.append(m)
+            self.ids += m["ids"]
+            self.text += m.get("text", "")
+            return
+        self.end = m
+
+    @property
+    def finish(self):
+        assert self.end["type"] == DONE, self.end
+        return self.end["finish"]
