@@ -25,7 +25,7 @@ struct agent_model {
 	uint64_t n_ctx, parallel, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
 };
 
-struct agent_config { /* copied */
+struct agent_config { /* copied; a time of 0 takes its default */
 	struct span id, host, software, arch, cpu, kernel;
 	uint64_t cores, mem_total;
 	uint64_t epoch, nonce; /* epoch was raised and synced before this */
@@ -69,7 +69,7 @@ enum agent_event_type {
 	AGENT_EV_OWN_STATUS,   /* status: what the broker holds for us */
 	AGENT_EV_JOB,          /* job */
 	AGENT_EV_CONTROL,      /* control */
-	AGENT_EV_ENGINE,       /* engine, engine_msg: a message from that child */
+	AGENT_EV_ENGINE,       /* engine, engine_msg: a message from that child; NULL: bytes that are none */
 	AGENT_EV_ENGINE_EXIT,  /* engine; wstatus of waitpid, or -errno of a failed start */
 	AGENT_EV_SAMPLE,       /* sample */
 	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */

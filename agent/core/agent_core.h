@@ -1,0 +1,279 @@
+/* agent_core.h - the inside of agent/core: what its files share.
+ *
+ *   agent.c    life cycle, dispatch of events, deadlines, stop
+ *   jobs.c     the job table: taking, refusing, ending; what the hub asks about jobs
+ *   stream.c   tokens of a job: kept, framed, windowed, sent again
+ *   engines.c  one state machine a model: start, load, run, die, try again
+ *   report.c   registration, status, heartbeat
+ *   out.c      the actions of a step and the memory they point at */
+#ifndef SHOAL_AGENT_CORE_H
+#define SHOAL_AGENT_CORE_H
+
+#include <sys/queue.h>
+
+#include "agent.h"
+#include "rng.h"
+#include "sha256.h"
+
+#define NEVER UINT64_MAX
+#define REASON_SIZE 256 /* a sentence about an engine or the agent, with its NUL */
+
+/* As log.h has them; core/ does not see the logger. */
+enum { SAY_ERROR = 3, SAY_WARN, SAY_NOTICE, SAY_INFO, SAY_DEBUG };
+
+#ifdef SHOAL_MUTANTS
+#define RULE(a, name) (((a)->config.rules_off & AGENT_RULE_##name) == 0)
+#else
+#define RULE(a, name) ((void)(a), true)
+#endif
+
+/* ---- jobs ---- */
+
+struct piece { /* what the engine said in one message; ends, counted from the attempt's first */
+	uint32_t tokens_end, text_end;
+};
+
+/* The tokens of one attempt. Kept whole until the hub has confirmed the end. */
+struct stream {
+	struct buf text, ids, pieces;
+	uint32_t first; /* index of the first token: the length of the prefix */
+	size_t n_sent;  /* pieces sent */
+	/* Ends (indices) of frames sent and not acknowledged, oldest first. */
+	uint32_t flying[PROTO_FRAME_WINDOW];
+	size_t n_flying;
+};
+
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_ENDED };
+
+TAILQ_HEAD(job_list, job);
+
+struct job {
+	TAILQ_ENTRY(job) in_list; /* a queue of its engine, or an agent's list of ended ones; none while running */
+	struct agent *agent;
+	struct job_list *list;
+	TAILQ_ENTRY(job) in_unsaid;
+	bool is_unsaid;
+	struct job *hash_next, *dead_next;
+
+	char id[PROTO_MAX_ID + 1];
+	uint64_t attempt;
+	struct engine *engine;
+	struct run *run; /* while running */
+	enum job_state state;
+	unsigned priority;
+	struct job_msg *msg; /* what to generate; handed over when it starts */
+	size_t msg_size;
+	uint64_t taken_ms, queue_ms, deadline_ms, ended_ms;
+	struct stream stream;
+
+	/* Owed to the hub. */
+	bool say_accepted, say_progress;
+	bool is_heard; /* the hub has spoken about this attempt: it knows it was taken */
+	bool is_end_said;
+	bool is_confirmed; /* the hub knows the end */
+
+	/* How it ended. */
+	enum job_event_type end;
+	unsigned finish, code;
+	uint64_t index;
+	uint8_t sha256[SHA256_SIZE];
+	struct usage usage;
+	struct timings timings;
+	struct span reason; /* heap */
+};
+
+/* ---- engines ---- */
+
+#define ENGINE_STATE_LIST(X) \
+	X(DOWN, "down") X(STARTING, "starting") X(LOADING, "loading") X(READY, "ready") X(STOPPING, "stopping") X(BACKOFF, "backoff")
+enum engine_state {
+#define X(name, text) ENGINE_STATE_##name,
+	ENGINE_STATE_LIST(X)
+#undef X
+	ENGINE_STATE_COUNT
+};
+
+#define ENGINE_EV_LIST(X) \
+	X(START) X(STOP) X(TIMEOUT) X(EXIT) X(HELLO) X(PROGRESS) X(LOADED) X(TOKENS) X(DONE) X(ERROR) X(PONG)
+enum engine_ev {
+#define X(name) ENGINE_EV_##name,
+	ENGINE_EV_LIST(X)
+#undef X
+	ENGINE_EV_COUNT
+};
+
+/* A sequence of the engine: busy from GENERATE until DONE or ERROR. */
+struct run {
+	uint64_t number;       /* 0: free */
+	struct job *job;       /* NULL: the job has ended here, the engine is still to say so */
+	uint64_t cancelled_ms; /* 0: not cancelled */
+};
+
+struct engine {
+	struct agent *agent;
+	size_t index;
+	struct agent_model model;
+	enum engine_state state;
+	bool is_wanted;
+	uint64_t timer_ms; /* when EV_TIMEOUT is due */
+	uint64_t heard_ms, pinged_ms, ready_ms;
+	unsigned failures; /* in a row */
+
+	struct run *runs;
+	size_t n_runs; /* room: the configured parallel */
+	size_t parallel, n_busy;
+	struct job_list queue[PRIORITY_COUNT];
+	size_t n_queued;
+
+	/* Of its model, as the registration says it. */
+	bool has_failed; /* and was not ready since */
+	uint64_t n_ctx, n_params, size, percent;
+	uint8_t digest[SHA256_SIZE];
+	struct span known_digest; /* points at digest or is empty */
+	char arch[PROTO_MAX_NAME + 1];
+	char reason[REASON_SIZE];
+};
+
+/* ---- the agent ---- */
+
+#define JOB_BUCKETS 256
+
+enum stop_stage { STOP_NO, STOP_DRAINING, STOP_TELLING, STOP_CLOSING };
+
+struct agent {
+	struct agent_config config; /* its spans point into pool */
+	char *pool;
+	struct span *labels;
+	struct rng rng;
+	uint64_t now, start_ms;
+	enum agent_phase phase;
+	struct agent_counters counters;
+	struct agent_sample sample;
+
+	/* Link. */
+	bool is_up, is_congested;
+	uint64_t conn, seq;
+	uint64_t hub_epoch, heard_ms;
+
+	/* Told, and when to tell again; NEVER: nothing to tell. */
+	uint64_t registration_ms, registered_at_ms, status_ms, status_at_ms;
+	struct model_info *infos; /* of the last registration */
+	struct heartbeat beat;    /* the last one, sent at */
+	uint64_t beat_ms;
+	bool is_beat_wanted; /* before its time */
+	uint64_t rate_ms, rate_tokens, rate;
+	unsigned told_state;
+	char told_reason[REASON_SIZE];
+	char build[128]; /* of the engines */
+
+	/* Stop. */
+	bool is_drained; /* by the hub */
+	enum stop_stage stop;
+	bool is_stop_hard; /* asked a second time: at once */
+	uint64_t stop_ms; /* when this stage ends at the latest */
+
+	/* Jobs. */
+	struct job *buckets[JOB_BUCKETS];
+	size_t n_jobs, n_queued, n_running;
+	size_t queued_bytes, kept_bytes; /* of messages waiting; of streams of ended jobs */
+	struct job_list unsaid;          /* jobs with something to tell the hub */
+	struct job_list ended, over;     /* not confirmed; confirmed or refused */
+	struct job *dead;                /* freed when the next step begins */
+	uint64_t next_run;
+
+	struct engine *engines;
+	size_t n_engines;
+
+	/* The step. */
+	struct agent_action *actions;
+	size_t n_actions, cap_actions;
+	size_t frames_left, bytes_left; /* what this step may still send of streams */
+	struct out_mem *mem;
+	struct buf scratch;
+};
+
+/* out.c */
+struct agent_action *out_action(struct agent *a, enum agent_action_type type);
+void out_begin(struct agent *a);
+void out_fini(struct agent *a);
+/* Lives until the next step; empty when out of memory. */
+struct span out_dup(struct agent *a, struct span s);
+/* Memory an action may come to point at: kept until the next step begins, then freed. */
+void *out_mem_new(size_t n);
+void out_mem_free(void *p);
+void out_mem_keep(struct agent *a, void *p);
+#define OUT_TEXT(a, ...) (buf_reset(&(a)->scratch), buf_addf(&(a)->scratch, __VA_ARGS__), out_dup((a), buf_span(&(a)->scratch)))
+#define OUT_LOG(a, level, where, ...) out_log((a), (level), (where), OUT_TEXT((a), __VA_ARGS__))
+void out_log(struct agent *a, int level, const char *where, struct span text);
+/* Copies text into a sentence's room, cut at a whole character. */
+void out_reason(char *dst, size_t size, struct span text);
+
+/* jobs.c */
+void jobs_init(struct agent *a);
+void jobs_fini(struct agent *a);
+void jobs_sweep(struct agent *a); /* frees the dead */
+void jobs_received(struct agent *a, const struct job_msg *m);
+void jobs_control(struct agent *a, const struct control *c);
+void jobs_tick(struct agent *a);
+uint64_t jobs_deadline(const struct agent *a);
+void jobs_fail_all(struct agent *a, bool with_running, enum code code, const char *reason);
+void jobs_say_again(struct agent *a); /* what may not have been heard */
+bool jobs_are_told(const struct agent *a); /* nothing is left to say of ended ones */
+void job_started(struct job *j, struct run *run);
+void job_unqueue(struct job *j);
+void job_done(struct job *j, const struct engine_msg *m);
+void job_fail(struct job *j, enum code code, struct span reason);
+void job_touch(struct job *j); /* there is something to tell */
+
+/* stream.c */
+void stream_init(struct stream *s, uint32_t first);
+void stream_fini(struct stream *s);
+uint32_t stream_end(const struct stream *s); /* index after its last token */
+size_t stream_bytes(const struct stream *s);
+SHOAL_CHECK int stream_add(struct stream *s, const struct engine_msg *m);
+void stream_ack(struct stream *s, uint64_t index);
+void stream_rewind(struct stream *s, uint64_t index);
+void stream_flush(struct agent *a); /* says what is owed, as far as link, window and budget go */
+
+/* engines.c */
+SHOAL_CHECK int engine_init(struct engine *e, struct agent *a, size_t index);
+void engine_fini(struct engine *e);
+/* What the table says about a cell: false: not legal there. */
+bool engine_row(enum engine_state state, enum engine_ev ev, enum engine_state *ret_next);
+/* 0, or negative: not legal, or not valid: the child must go. */
+int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *in);
+void engine_message(struct engine *e, const struct agent_event *in);
+void engine_exited(struct engine *e, const struct agent_event *in);
+void engine_start(struct engine *e);
+bool engine_has_child(const struct engine *e);
+void engine_tick(struct engine *e);
+void engine_dispatch(struct engine *e);
+void engine_cancel(struct engine *e, struct run *run);
+void engine_stop(struct engine *e, bool at_once);
+uint64_t engine_deadline(const struct engine *e);
+bool engine_is_settled(const struct engine *e);
+enum model_state engine_model_state(const struct engine *e);
+struct engine *engine_find(struct agent *a, struct span model);
+extern const char *const engine_state_names[];
+
+/* report.c */
+void report_init(struct agent *a);
+void report_registration(struct agent *a, uint64_t in_ms); /* to be published again, no later than that */
+void report_all(struct agent *a);                          /* all of it, now */
+void report_own_status(struct agent *a, const struct status *s);
+void report_tick(struct agent *a);
+void report_offline(struct agent *a, const char *reason);
+uint64_t report_deadline(const struct agent *a);
+size_t report_busy(const struct agent *a); /* sequences of all engines that are not free */
+
+static inline uint64_t min_u64(uint64_t x, uint64_t y)
+{
+	return x < y ? x : y;
+}
+
+static inline uint64_t max_u64(uint64_t x, uint64_t y)
+{
+	return x > y ? x : y;
+}
+
+#endif

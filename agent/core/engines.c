@@ -1,0 +1,562 @@
+#include "agent_core.h"
+
+#include <stdlib.h>
+
+#define RUNS_MAX 256
+#define PING_MS 10000    /* of an engine that says nothing by itself */
+#define SILENCE_MS 60000 /* a decode step of a big model on a small box may take long */
+#define QUIT_MS 1000
+#define KILL_MS 5000
+
+const char *const engine_state_names[] = {
+#define X(name, text) text,
+	ENGINE_STATE_LIST(X)
+#undef X
+		NULL
+};
+
+static uint64_t now_of(const struct engine *e)
+{
+	return e->agent->now;
+}
+
+/* ---- what it is told ---- */
+
+static struct engine_msg *tell(struct engine *e, enum engine_msg_type type)
+{
+	struct agent_action *act = out_action(e->agent, AGENT_ACT_ENGINE_SEND);
+
+	act->engine = e->index;
+	act->engine_msg.type = type;
+	return &act->engine_msg;
+}
+
+static void kill_child(struct engine *e)
+{
+	out_action(e->agent, AGENT_ACT_ENGINE_KILL)->engine = e->index;
+	e->timer_ms = now_of(e) + KILL_MS;
+}
+
+void engine_cancel(struct engine *e, struct run *run)
+{
+	if (e->state != ENGINE_STATE_READY || run->cancelled_ms != 0)
+		return;
+	run->cancelled_ms = max_u64(now_of(e), 1);
+	tell(e, ENGINE_CANCEL)->job = run->number;
+}
+
+static void generate(struct engine *e, struct run *run, struct job *j)
+{
+	struct engine_msg *m = tell(e, ENGINE_GENERATE);
+
+	*run = (struct run){ .number = ++e->agent->next_run, .job = j };
+	e->n_busy++;
+	m->job = run->number;
+	m->prompt = j->msg->prompt;
+	m->turns = j->msg->turns;
+	m->n_turns = j->msg->n_turns;
+	m->sampling = j->msg->sampling;
+	m->prefix = j->msg->prefix;
+	m->n_prefix = j->msg->n_prefix;
+	job_unqueue(j);
+	job_started(j, run);
+}
+
+static struct job *next_job(struct engine *e)
+{
+	static const enum priority order[] = { PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		if (!TAILQ_EMPTY(&e->queue[order[i]]))
+			return TAILQ_FIRST(&e->queue[order[i]]);
+	return NULL;
+}
+
+void engine_dispatch(struct engine *e)
+{
+	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && e->n_queued > 0) {
+		struct run *run = e->runs;
+
+		while (run->number != 0)
+			run++;
+		generate(e, run, next_job(e));
+	}
+}
+
+/* ---- when it is lost ---- */
+
+static void lose_jobs(struct engine *e, enum code code)
+{
+	struct job *j;
+
+	for (size_t i = 0; i < e->n_runs; i++) {
+		j = e->runs[i].job;
+		e->runs[i] = (struct run){ 0 };
+		if (j == NULL)
+			continue;
+		j->run = NULL;
+		job_fail(j, code, span_of(e->reason));
+	}
+	e->n_busy = 0;
+	while ((j = next_job(e)) != NULL)
+		job_fail(j, CODE_MODEL_NOT_LOADED, span_of(e->reason));
+}
+
+static void note_failure(struct engine *e, struct span reason)
+{
+	e->has_failed = true;
+	out_reason(e->reason, sizeof(e->reason), reason);
+	if (e->ready_ms != NEVER && now_of(e) - e->ready_ms > e->agent->config.engine_backoff_max_ms)
+		e->failures = 0; /* it did well for a while */
+	e->failures++;
+	e->ready_ms = NEVER;
+	report_registration(e->agent, 0);
+	OUT_LOG(e->agent, SAY_WARN, "engine", "model %s: %s", e->model.name.p, e->reason);
+}
+
+static bool has_child(const struct engine *e)
+{
+	return e->state != ENGINE_STATE_DOWN && e->state != ENGINE_STATE_BACKOFF;
+}
+
+static void give_up(struct engine *e, enum code code, struct span reason)
+{
+	e->state = ENGINE_STATE_STOPPING;
+	note_failure(e, reason);
+	kill_child(e);
+	lose_jobs(e, code);
+}
+
+/* Capped exponential, the upper half of it random: a fleet must not reload in step. */
+static uint64_t backoff_ms(struct engine *e)
+{
+	const struct agent_config *c = &e->agent->config;
+	uint64_t ms = c->engine_backoff_min_ms;
+
+	for (unsigned i = 1; i < e->failures && ms < c->engine_backoff_max_ms; i++)
+		ms *= 2;
+	ms = min_u64(ms, c->engine_backoff_max_ms);
+	return ms - rng_below(&e->agent->rng, ms / 2 + 1);
+}
+
+/* wstatus as Linux gives it (waitpid(2)); the macros live in a header that core/ may not see. */
+static struct span exit_text(struct agent *a, int wstatus)
+{
+	if (wstatus < 0)
+		return OUT_TEXT(a, "the engine could not be started (system error %d)", -wstatus);
+	if ((wstatus & 0x7f) != 0)
+		return OUT_TEXT(a, "the engine was ended by signal %d", wstatus & 0x7f);
+	return OUT_TEXT(a, "the engine ended by itself with status %d", wstatus >> 8 & 0xff);
+}
+
+/* ---- actions of the table; e->state is the new state already ---- */
+
+static int nop(struct engine *e, const struct agent_event *in)
+{
+	(void)e;
+	(void)in;
+	return 0;
+}
+
+static int spawn(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	e->is_wanted = true;
+	e->percent = 0;
+	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
+	out_action(e->agent, AGENT_ACT_ENGINE_START)->engine = e->index;
+	report_registration(e->agent, 0);
+	return 0;
+}
+
+static int hello(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+	struct engine_msg *load;
+
+	if (m->version != ENGINE_PROTO_VERSION) {
+		give_up(e, CODE_MODEL_LOAD_FAILED,
+			OUT_TEXT(e->agent,
+				"the engine program speaks version %u of the engine protocol, the agent version %u",
+				(unsigned)m->version, (unsigned)ENGINE_PROTO_VERSION));
+		return 0;
+	}
+	out_reason(e->agent->build, sizeof(e->agent->build), m->build);
+	e->parallel = m->max_sequences > 0 && m->max_sequences < e->n_runs ? (size_t)m->max_sequences : e->n_runs;
+	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
+	load = tell(e, ENGINE_LOAD);
+	load->path = e->model.path;
+	load->n_ctx = e->model.n_ctx;
+	load->parallel = e->parallel;
+	load->batch_tokens = e->model.batch_tokens;
+	load->prefill_chunk = e->model.prefill_chunk;
+	load->threads = e->model.threads;
+	return 0;
+}
+
+static int progress(struct engine *e, const struct agent_event *in)
+{
+	uint64_t percent = min_u64(in->engine_msg->percent, 100);
+
+	if (percent <= e->percent)
+		return 0; /* the time runs on */
+	e->percent = percent;
+	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
+	report_registration(e->agent, 1000);
+	return 0;
+}
+
+static int loaded(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+
+	if (e->model.digest.n > 0 && !span_eq(e->model.digest, m->digest)) {
+		give_up(e, CODE_CHECKSUM_MISMATCH,
+			SPAN("the model file is not the one that is configured: its SHA-256 differs"));
+		return 0;
+	}
+	e->n_ctx = m->n_ctx;
+	e->n_params = m->n_params;
+	e->size = m->size;
+	e->known_digest = SPAN_NONE;
+	if (m->digest.n == sizeof(e->digest)) {
+		memcpy(e->digest, m->digest.p, sizeof(e->digest));
+		e->known_digest = span_mem(e->digest, sizeof(e->digest));
+	}
+	out_reason(e->arch, sizeof(e->arch), m->arch);
+	e->percent = 100;
+	e->has_failed = false;
+	e->reason[0] = '\0';
+	e->ready_ms = e->heard_ms = e->pinged_ms = now_of(e);
+	e->timer_ms = now_of(e) + PING_MS;
+	report_registration(e->agent, 0);
+	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s is ready: %zu jobs at once", e->model.name.p, e->parallel);
+	return 0;
+}
+
+static int load_failed(struct engine *e, const struct agent_event *in)
+{
+	give_up(e, CODE_MODEL_LOAD_FAILED,
+		in->engine_msg->reason.n > 0 ? in->engine_msg->reason : SPAN("the engine could not load the model"));
+	return 0;
+}
+
+static int load_timed_out(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	give_up(e, CODE_MODEL_LOAD_FAILED,
+		OUT_TEXT(e->agent, "the engine made no progress loading for %u s",
+			(unsigned)(e->agent->config.load_timeout_ms / 1000)));
+	return 0;
+}
+
+static struct run *run_find(struct engine *e, uint64_t number)
+{
+	for (size_t i = 0; number != 0 && i < e->n_runs; i++)
+		if (e->runs[i].number == number)
+			return &e->runs[i];
+	return NULL;
+}
+
+/* Takes the run's job away and frees the sequence; NULL when the job had ended before. */
+static struct job *run_end(struct engine *e, struct run *run)
+{
+	struct job *j = run->job;
+
+	*run = (struct run){ 0 };
+	e->n_busy--;
+	if (j != NULL)
+		j->run = NULL;
+	return j;
+}
+
+static int tokens(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+	struct run *run = run_find(e, m->job);
+	struct job *j;
+	int rc;
+
+	if (run == NULL || m->n_ids == 0)
+		return ERR_MALFORMED;
+	j = run->job;
+	if (j == NULL)
+		return 0; /* said before the engine saw the cancel */
+	if (m->index != stream_end(&j->stream))
+		return ERR_MALFORMED;
+	rc = stream_add(&j->stream, m);
+	if (rc == ERR_TOOBIG)
+		job_fail(j, CODE_TOO_LARGE, SPAN("the answer is longer than an answer may be"));
+	else if (rc < 0)
+		job_fail(j, CODE_MEMORY_LIMIT_EXCEEDED, SPAN("the agent is out of memory for the answer"));
+	if (rc < 0)
+		return 0;
+	e->agent->counters.tokens += m->n_ids;
+	job_touch(j);
+	return 0;
+}
+
+static int done(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+	struct run *run = run_find(e, m->job);
+	struct job *j;
+
+	if (run == NULL || m->finish == FINISH_NONE || m->finish >= FINISH_COUNT)
+		return ERR_MALFORMED;
+	if (run->job != NULL && m->index != stream_end(&run->job->stream))
+		return ERR_MALFORMED;
+	j = run_end(e, run);
+	if (j != NULL)
+		job_done(j, m);
+	return 0;
+}
+
+static int job_error(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+	struct run *run = run_find(e, m->job);
+	struct job *j;
+
+	if (run == NULL || m->code == CODE_OK)
+		return ERR_MALFORMED;
+	j = run_end(e, run);
+	if (j != NULL)
+		job_fail(j, (enum code)code_info((unsigned)m->code)->number, m->reason);
+	return 0;
+}
+
+static bool is_cancel_overdue(const struct engine *e)
+{
+	for (size_t i = 0; i < e->n_runs; i++)
+		if (e->runs[i].cancelled_ms != 0 && now_of(e) - e->runs[i].cancelled_ms >= SILENCE_MS)
+			return true;
+	return false;
+}
+
+static int look_after(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	if (now_of(e) - e->heard_ms >= SILENCE_MS || is_cancel_overdue(e)) {
+		give_up(e, CODE_BATCH_TIMEOUT, OUT_TEXT(e->agent, "the engine did not answer for %u s", SILENCE_MS / 1000));
+		return 0;
+	}
+	if (now_of(e) - max_u64(e->heard_ms, e->pinged_ms) >= PING_MS) {
+		(void)tell(e, ENGINE_PING);
+		e->pinged_ms = now_of(e);
+	}
+	e->timer_ms = now_of(e) + PING_MS;
+	return 0;
+}
+
+static int quit(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	(void)tell(e, ENGINE_QUIT);
+	e->timer_ms = now_of(e) + QUIT_MS;
+	return 0;
+}
+
+static int end_child(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	kill_child(e);
+	return 0;
+}
+
+static int stay_down(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	e->timer_ms = NEVER;
+	return 0;
+}
+
+static int wait_or_rest(struct engine *e)
+{
+	e->ready_ms = NEVER;
+	if (!e->is_wanted) {
+		e->state = ENGINE_STATE_DOWN;
+		e->timer_ms = NEVER;
+		return 0;
+	}
+	e->timer_ms = now_of(e) + backoff_ms(e);
+	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s: the engine starts again in %u ms", e->model.name.p,
+		(unsigned)(e->timer_ms - now_of(e)));
+	return 0;
+}
+
+/* It died of itself. */
+static int died(struct engine *e, const struct agent_event *in)
+{
+	e->agent->counters.engine_deaths++;
+	note_failure(e, exit_text(e->agent, in->wstatus));
+	lose_jobs(e, CODE_ENGINE_CRASHED);
+	return wait_or_rest(e);
+}
+
+/* It was told to go, or killed: the reason is known. */
+static int gone(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	return wait_or_rest(e);
+}
+
+/* ---- the table ---- */
+
+struct row {
+	enum engine_state next;
+	int (*act)(struct engine *e, const struct agent_event *in); /* NULL: not legal here */
+};
+
+#define S(name) ENGINE_STATE_##name
+#define EV(name) [ENGINE_EV_##name]
+static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
+	[S(DOWN)] = { EV(START) = { S(STARTING), spawn }, EV(STOP) = { S(DOWN), nop } },
+	[S(STARTING)] = { EV(HELLO) = { S(LOADING), hello }, EV(EXIT) = { S(BACKOFF), died },
+		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
+	[S(LOADING)] = { EV(PROGRESS) = { S(LOADING), progress }, EV(LOADED) = { S(READY), loaded },
+		EV(ERROR) = { S(STOPPING), load_failed }, EV(PONG) = { S(LOADING), nop }, EV(EXIT) = { S(BACKOFF), died },
+		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
+	[S(READY)] = { EV(TOKENS) = { S(READY), tokens }, EV(DONE) = { S(READY), done }, EV(ERROR) = { S(READY), job_error },
+		EV(PONG) = { S(READY), nop }, EV(EXIT) = { S(BACKOFF), died }, EV(TIMEOUT) = { S(READY), look_after },
+		EV(STOP) = { S(STOPPING), quit } },
+	/* What it still says on its way out is of no interest. */
+	[S(STOPPING)] = { EV(HELLO) = { S(STOPPING), nop }, EV(PROGRESS) = { S(STOPPING), nop },
+		EV(LOADED) = { S(STOPPING), nop }, EV(TOKENS) = { S(STOPPING), nop }, EV(DONE) = { S(STOPPING), nop },
+		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(EXIT) = { S(BACKOFF), gone },
+		EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
+	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(STARTING), spawn },
+		EV(STOP) = { S(DOWN), stay_down } },
+};
+#undef EV
+#undef S
+
+bool engine_row(enum engine_state state, enum engine_ev ev, enum engine_state *ret_next)
+{
+	const struct row *r = &table[state][ev];
+
+	if (r->act == NULL)
+		return false;
+	*ret_next = r->next;
+	return true;
+}
+
+int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *in)
+{
+	const struct row *r = &table[e->state][ev];
+
+	if (r->act == NULL)
+		return ERR_STATE;
+	e->state = r->next;
+	return r->act(e, in);
+}
+
+/* ---- from outside ---- */
+
+static enum engine_ev event_of(const struct engine_msg *m)
+{
+	if (m == NULL)
+		return ENGINE_EV_COUNT;
+	switch (m->type) {
+	case ENGINE_HELLO: return ENGINE_EV_HELLO;
+	case ENGINE_PROGRESS: return ENGINE_EV_PROGRESS;
+	case ENGINE_LOADED: return ENGINE_EV_LOADED;
+	case ENGINE_TOKENS: return ENGINE_EV_TOKENS;
+	case ENGINE_DONE: return ENGINE_EV_DONE;
+	case ENGINE_ERROR: return ENGINE_EV_ERROR;
+	case ENGINE_PONG: return ENGINE_EV_PONG;
+	default: return ENGINE_EV_COUNT;
+	}
+}
+
+/* An engine that says what it must not say is not to be trusted with anything else. */
+void engine_message(struct engine *e, const struct agent_event *in)
+{
+	enum engine_ev ev = event_of(in->engine_msg);
+	int rc = ev == ENGINE_EV_COUNT ? ERR_MALFORMED : engine_step(e, ev, in);
+
+	e->heard_ms = now_of(e);
+	if (rc >= 0)
+		return;
+	e->agent->counters.engine_bad_messages++;
+	if (has_child(e) && e->state != ENGINE_STATE_STOPPING)
+		give_up(e, CODE_ENGINE_CRASHED, SPAN("the engine sent a message that is not valid and was ended"));
+}
+
+void engine_exited(struct engine *e, const struct agent_event *in)
+{
+	if (engine_step(e, ENGINE_EV_EXIT, in) < 0)
+		e->agent->counters.engine_bad_messages++; /* no child was known: nothing to do */
+}
+
+void engine_tick(struct engine *e)
+{
+	if (now_of(e) >= e->timer_ms && engine_step(e, ENGINE_EV_TIMEOUT, NULL) < 0)
+		e->timer_ms = NEVER;
+}
+
+void engine_start(struct engine *e)
+{
+	(void)engine_step(e, ENGINE_EV_START, NULL); /* not legal: it runs */
+}
+
+void engine_stop(struct engine *e, bool at_once)
+{
+	e->is_wanted = false;
+	(void)engine_step(e, ENGINE_EV_STOP, NULL); /* legal in every state */
+	if (at_once && has_child(e))
+		kill_child(e);
+}
+
+bool engine_has_child(const struct engine *e)
+{
+	return has_child(e);
+}
+
+uint64_t engine_deadline(const struct engine *e)
+{
+	return e->timer_ms;
+}
+
+bool engine_is_settled(const struct engine *e)
+{
+	return e->state == ENGINE_STATE_READY || e->has_failed;
+}
+
+enum model_state engine_model_state(const struct engine *e)
+{
+	if (e->has_failed)
+		return MODEL_FAILED;
+	if (e->state == ENGINE_STATE_READY)
+		return MODEL_READY;
+	return e->state == ENGINE_STATE_STARTING || e->state == ENGINE_STATE_LOADING ? MODEL_LOADING : MODEL_HELD;
+}
+
+struct engine *engine_find(struct agent *a, struct span model)
+{
+	for (size_t i = 0; i < a->n_engines; i++)
+		if (span_eq(a->engines[i].model.name, model))
+			return &a->engines[i];
+	return NULL;
+}
+
+int engine_init(struct engine *e, struct agent *a, size_t index)
+{
+	*e = (struct engine){
+		.agent = a, .index = index, .model = a->config.models[index], .timer_ms = NEVER, .ready_ms = NEVER
+	};
+	e->n_runs = (size_t)min_u64(max_u64(e->model.parallel, 1), RUNS_MAX);
+	e->parallel = e->n_runs;
+	for (size_t p = 0; p < PRIORITY_COUNT; p++)
+		TAILQ_INIT(&e->queue[p]);
+	e->runs = calloc(e->n_runs, sizeof(*e->runs));
+	return e->runs != NULL ? 0 : ERR_NOMEM;
+}
+
+void engine_fini(struct engine *e)
+{
+	for (size_t p = 0; p < PRIORITY_COUNT; p++)
+		TAILQ_INIT(&e->queue[p]);
+	free(e->runs);
+	e->runs = NULL;
+}
