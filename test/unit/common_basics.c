@@ -203,6 +203,22 @@ Test(code, numbers_are_unique_and_names_lead_back)
 	cr_assert_str_eq(code_name(CODE_AGENT_LOST), "AGENT_LOST");
 }
 
+Test(code, the_protocol_page_lists_every_code)
+{
+	static char page[1 << 16];
+	FILE *f = fopen(SHOAL_SOURCE_DIR "/docs/PROTOCOL.md", "r");
+	size_t n = f != NULL ? fread(page, 1, sizeof(page) - 1, f) : 0;
+	char row[512];
+
+	cr_assert_gt(n, 0);
+	fclose(f);
+#define X(name, number, http, type, retryable, exit, text)                                                                  \
+	snprintf(row, sizeof(row), "\n| `%s` | %d | %s | %s |", #name, http, retryable ? "yes" : "", text);                 \
+	cr_expect(number == 0 || strstr(page, row) != NULL, "docs/PROTOCOL.md lacks the row%s", row);
+	CODE_LIST(X)
+#undef X
+}
+
 Test(err, every_error_has_a_text_of_its_own)
 {
 #define X(name, num, text) cr_expect_str_eq(err_text(ERR_##name), text);
