@@ -12,9 +12,9 @@ struct child_spec {
 	const char *file;          /* path of the program */
 	const char *const *argv;   /* argv[0] included, NULL-terminated */
 	const char *const *envp;   /* NULL: an empty environment */
-	int fd3;                   /* becomes fd 3; -1: none.  fds from 4 up are closed */
+	int fd3;                   /* becomes fd 3; -1: none.  fd 0 is /dev/null, fds from 4 up are closed */
 	int out, err;              /* become fd 1 and 2; -1: inherited */
-	bool die_with_parent;      /* PR_SET_PDEATHSIG SIGKILL; also PR_SET_NO_NEW_PRIVS */
+	bool die_with_parent;      /* killed when the thread that started it ends; also PR_SET_NO_NEW_PRIVS */
 	bool new_group;            /* own process group: a terminal's Ctrl-C does not reach it */
 };
 

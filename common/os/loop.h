@@ -31,6 +31,10 @@ struct loop *loop_free(struct loop *l);
 /* Runs until loop_exit(); returns its code or a negative error. */
 int loop_run(struct loop *l);
 void loop_exit(struct loop *l, int code);
+/* One turn, waiting at most timeout_ms for something to be ready (UINT64_MAX: for ever).
+ * What loop_run() repeats; for programs that wait for one thing, and for tests.
+ * 1: more turns may follow, 0: loop_exit() was called, or a negative error. */
+SHOAL_CHECK int loop_turn(struct loop *l, uint64_t timeout_ms);
 /* Tells systemd READY=1 / STATUS=…; nothing happens outside a unit.  The watchdog,
  * when the unit asks for one, is fed once a turn by the loop itself. */
 void loop_notify_ready(struct loop *l, const char *status);
@@ -43,7 +47,8 @@ SHOAL_CHECK int loop_io_new(struct loop *l, int fd, uint32_t events, void (*fn)(
 int loop_io_events(struct loop_io *io, uint32_t events);
 struct loop_io *loop_io_free(struct loop_io *io);
 
-/* A timer that is armed anew each time: at_ms absolute, 0 = as soon as possible. */
+/* A timer that is armed anew each time: at_ms absolute, 0 = as soon as possible,
+ * UINT64_MAX = never. */
 SHOAL_CHECK int loop_timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx, struct loop_timer **ret);
 void loop_timer_at(struct loop_timer *t, uint64_t at_ms);
 void loop_timer_off(struct loop_timer *t);
@@ -57,5 +62,7 @@ struct loop_child *loop_child_free(struct loop_child *c); /* does not end the ch
 /* fn runs at the end of every turn, after all ready sources, in the order added:
  * where publishes made in callbacks are flushed and dead objects swept. */
 SHOAL_CHECK int loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx);
+/* Takes it out again; also allowed inside fn. */
+void loop_post_off(struct loop *l, void (*fn)(void *ctx), void *ctx);
 
 #endif
