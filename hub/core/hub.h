@@ -40,6 +40,8 @@ struct hub_config { /* copied; times in ms */
 	uint64_t retry_min_ms, retry_max_ms; /* back-off between attempts */
 	uint64_t blind_min_fleet, blind_window_ms;
 	uint64_t default_deadline_ms;  /* 0: none */
+	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
+	uint64_t max_bytes;            /* prompts and answers held, live and ended; 0: no bound */
 	uint64_t extra_credit;         /* jobs an agent may have beyond its slots */
 	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
 };
@@ -179,7 +181,7 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(jobs_expired) X(attempts) X(attempts_failed) X(failovers) X(dispatch_repeats) X(tokens)                \
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
-	X(clones)
+	X(clones) X(frames_malformed)
 struct hub_counters {
 #define X(name) uint64_t name;
 	HUB_COUNTER_LIST(X)

@@ -1,0 +1,268 @@
+/* core.h - what the files of the hub's core share; nobody else includes it.
+ *
+ *   hub.c      one step: which event goes where, timers, configuration
+ *   act.c      building actions; the memory they lend out until the next step
+ *   fleet.c    agents: who is there (leases, wills, epochs), when we are blind
+ *   models.c   which agent holds which model, and which of them have room
+ *   submit.c   admission: is a request valid, known already, to be taken
+ *   jobs.c     a job's life: states, queueing, cancel, its one end
+ *   route.c    which agent gets which job
+ *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
+ *   view.c     what pages and tests may see
+ *
+ * Objects that go in a step are freed at the start of the next one (act_trash), so
+ * spans in actions hold and nothing is freed under a caller's feet. */
+#ifndef HUB_CORE_H
+#define HUB_CORE_H
+
+#include "hub.h"
+#include "id.h"
+#include "rng.h"
+#include "table.h"
+
+#ifdef SHOAL_MUTANTS
+#define RULE(h, r) (((h)->config.rules_off & HUB_RULE_##r) == 0)
+#else
+#define RULE(h, r) ((void)(h), true)
+#endif
+
+enum { SAY_ERROR = 3, SAY_WARN = 4, SAY_NOTICE = 5, SAY_INFO = 6, SAY_DEBUG = 7 }; /* as log.h */
+
+enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND };
+
+struct model { /* one name; goes when nobody holds it and no job asks for it */
+	struct node node;
+	struct list all; /* hub.model_list */
+	char name[PROTO_MAX_NAME + 1];
+	struct list holds;                 /* every agent that listed it */
+	struct list ring;                  /* holds with room now; least recently chosen first */
+	struct list queue[PRIORITY_COUNT]; /* jobs waiting, by rank */
+	size_t refs;
+	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
+};
+
+struct hold { /* one agent lists one model */
+	struct list of_model, ring;
+	struct agent *agent;
+	struct model *model;
+	const struct model_info *info; /* in the agent's registration */
+};
+
+enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
+enum gone { GONE_NO, GONE_WILL, GONE_ABSENT }; /* why we think an agent just went */
+
+struct agent {
+	struct node node;
+	struct list all;    /* hub.fleet */
+	struct list jobs;   /* live jobs given to it: struct job.place */
+	struct list recent; /* hub.recent while lost inside the blind window */
+	struct list offer;  /* hub.offers: it has room, look for work at the end of the step */
+	struct timer timer;
+	struct registration *reg; /* NULL: only a status was seen; spans in the same block */
+	struct hold *holds;
+	size_t n_holds, n_jobs;
+	uint64_t status_epoch, status_conn; /* the last status, whoever sent it */
+	uint64_t since_ms, seen_ms, busy_ms, gone_ms, lost_ms, stray_ms;
+	struct heartbeat heartbeat;
+	unsigned status_state;
+	enum life life;
+	enum gone gone;
+	bool has_status, has_heartbeat, will_fired, draining, quarantined, routable, open, stale_told;
+	char id[PROTO_MAX_ID + 1], reason[64];
+};
+
+struct reply { /* a copy of where answers go; spans in mem */
+	struct hub_reply to;
+	struct span correlation; /* to be put into the payload */
+	char *mem;
+};
+
+struct job {
+	struct node by_id, by_key, by_user, by_conn;
+	struct list all;     /* hub.live or hub.ended */
+	struct list place;   /* a model's queue, an agent's jobs, or none */
+	struct list persist; /* hub.persisting */
+	struct timer timer;
+	struct id id;
+	char user[PROTO_MAX_ID + 1], key[PROTO_MAX_ID + 1], model_name[PROTO_MAX_NAME + 1];
+	uint8_t digest[32]; /* of the request, to know it again */
+	struct reply reply;
+	bool stream, cancel_on_disconnect;
+	bool is_deaf; /* the client is gone: no answers */
+	enum hub_job_state state;
+	unsigned priority;
+	uint64_t rank;        /* order of submission */
+	uint64_t persist_seq; /* waited for; 0: none */
+	uint64_t submitted_ms, deadline_ms /* absolute; UINT64_MAX: none */;
+	size_t bytes; /* counted in hub.bytes */
+
+	/* while live */
+	struct submit *submit; /* spans in the same block of */
+	size_t submit_bytes;
+	struct sampling sampling;
+	struct model *model;
+	uint32_t *ids; /* all tokens so far, over all attempts */
+	size_t n_ids, cap_ids;
+	size_t n_shown;  /* tokens some client has seen */
+	bool is_resting; /* QUEUED, but not before: */
+	uint64_t not_before_ms, recheck_ms, queued_ms, queue_total_ms;
+	struct agent *avoid; /* failed this job last: others first, until */
+	uint64_t avoid_until_ms;
+	uint64_t barren; /* attempts in a row that brought nothing */
+
+	/* the attempt; agent stays after the end for the receipt and a CANCEL that must arrive */
+	struct agent *agent;
+	uint64_t attempt, epoch;
+	const char *route;
+	size_t first_id, first_byte; /* where this attempt began */
+	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
+	uint64_t heard_ms, token_ms; /* last sign of life, last token (or accepted) */
+	uint64_t asked_ms;           /* last RESEND; 0: none */
+	size_t asked_index, n_frames;
+	bool has_token, lingers; /* lingers: ended here, the agent has not confirmed */
+
+	/* the end */
+	struct buf text; /* grows while live */
+	enum finish finish;
+	enum code code;
+	char *message;
+	struct usage usage;
+	struct timings timings;
+	uint64_t agent_wait_ms, ended_ms, retry_after_ms;
+};
+
+struct hub {
+	struct hub_config config;
+	struct rng rng;
+	uint64_t now_ms, hash_seed;
+	struct timers timers;
+	/* fleet */
+	struct table agents, models;
+	struct list fleet, model_list, recent, offers;
+	size_t n_agents, n_up, n_recent;
+	bool link_up, is_blind, full_told;
+	struct timer blind_timer;
+	uint64_t believe_until_ms; /* losses until then are real: we have looked twice */
+	/* jobs */
+	struct table jobs, by_key, by_user, by_conn;
+	struct list live, ended, persisting;
+	size_t n_live, n_ended, bytes;
+	uint64_t persist_seq, last_rank;
+	/* a step's actions and what they lend */
+	struct hub_action *acts;
+	size_t n_acts, cap_acts;
+	void **trash;
+	size_t n_trash, cap_trash;
+	struct buf scratch;
+	struct hub_counters counters;
+};
+
+/* ---- act.c ---- */
+
+struct hub_action *act_new(struct hub *h, enum hub_action_type type);
+void act_begin(struct hub *h);          /* a new step: forget the last one's actions, free its trash */
+void act_trash(struct hub *h, void *p); /* free() at the start of the next step */
+void act_fini(struct hub *h);
+void act_log(struct hub *h, int level, struct buf *text); /* takes text */
+#define HUB_SAY(h, level, ...)                                                                                              \
+	do {                                                                                                                \
+		struct buf say_ = BUF_INIT(1024);                                                                           \
+		buf_addf(&say_, __VA_ARGS__);                                                                               \
+		act_log(h, level, &say_);                                                                                   \
+	} while (0)
+void act_control(struct hub *h, const struct agent *a, unsigned verb, uint64_t epoch, struct span job, uint64_t attempt,
+	uint64_t index);
+void act_job_control(struct hub *h, const struct job *j, unsigned verb, uint64_t index);
+uint64_t act_persist(struct hub *h, enum hub_persist_kind kind, const struct job *j);
+struct answer *act_answer(struct hub *h, const struct job *j, unsigned type);
+void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte);
+void act_end(struct hub *h, const struct job *j);
+/* An own copy of a message: the struct, its lists (`lists` bytes of them) and what its
+ * spans point at in one block for free().  *ret_body: the encoded bytes, in it. */
+SHOAL_CHECK int act_copy(
+	struct hub *h, const struct msg_type *t, const void *m, size_t lists, void **ret, struct span *ret_body);
+
+/* ---- fleet.c ---- */
+
+struct agent *fleet_find(const struct hub *h, struct span id);
+void fleet_registration(struct hub *h, const struct hub_event *ev);
+void fleet_status(struct hub *h, const struct hub_event *ev);
+void fleet_heartbeat(struct hub *h, const struct hub_event *ev);
+void fleet_no_subscriber(struct hub *h, const struct hub_event *ev);
+void fleet_link_up(struct hub *h);
+void fleet_link_down(struct hub *h);
+void fleet_restart_leases(struct hub *h);
+void fleet_seen(struct hub *h, struct agent *a);    /* a valid frame of its current epoch */
+void fleet_refresh(struct hub *h, struct agent *a); /* after anything that changes whether it can take work */
+void fleet_tick(struct hub *h, struct agent *a);
+void fleet_blind_tick(struct hub *h);
+void fleet_arm(struct hub *h, struct agent *a);
+void fleet_free(struct hub *h, struct agent *a);
+enum hub_presence fleet_presence(const struct agent *a);
+
+static inline bool fleet_has_room(const struct hub *h, const struct agent *a)
+{
+	return a->reg->slots > 0 && a->n_jobs < a->reg->slots + h->config.extra_credit;
+}
+
+/* ---- models.c ---- */
+
+struct model *models_find(const struct hub *h, struct span name);
+struct model *models_ref(struct model *m);
+void models_unref(struct hub *h, struct model *m);
+/* The agent's holds follow its registration; it must be closed. */
+SHOAL_CHECK int models_set(struct hub *h, struct agent *a);
+void models_drop(struct hub *h, struct agent *a);
+void models_count(struct agent *a, bool is_routable); /* in n_able and n_coming, or not */
+void models_open(struct agent *a, bool is_open);      /* in the rings, or not */
+
+/* ---- submit.c ---- */
+
+void submit_event(struct hub *h, const struct hub_event *ev);
+SHOAL_CHECK int submit_reply_copy(const struct hub_reply *r, struct span correlation, struct reply *ret);
+
+/* ---- jobs.c ---- */
+
+struct job *jobs_find(const struct hub *h, struct span id);
+struct job *jobs_find_key(const struct hub *h, struct span user, struct span key);
+static inline bool jobs_is_live(const struct job *j)
+{
+	return j->state <= HUB_JOB_RUNNING;
+}
+void jobs_add(struct hub *h, struct job *j); /* a new one, filled in, timer reserved */
+void jobs_free(struct hub *h, struct job *j);
+void jobs_set_conn(struct hub *h, struct job *j); /* its reply changed */
+void jobs_weigh(struct hub *h, struct job *j);    /* its memory changed */
+void jobs_make_room(struct hub *h, size_t bytes); /* forget ended ones until so much fits */
+void jobs_persisted(struct hub *h, const struct hub_event *ev);
+void jobs_await(struct hub *h, struct job *j, enum hub_persist_kind kind);
+void jobs_cancel_event(struct hub *h, const struct hub_event *ev);
+void jobs_client_gone(struct hub *h, const struct hub_event *ev);
+void jobs_wake(struct hub *h, struct job *j);
+void jobs_arm(struct hub *h, struct job *j);
+void jobs_link_up(struct hub *h);
+void jobs_restart_clocks(struct hub *h);
+void jobs_enqueue(struct hub *h, struct job *j); /* NEW or between attempts: into its model's queue, or to an agent */
+void jobs_unplace(struct hub *h, struct job *j); /* out of queue or agent; state is the caller's */
+/* Its one end: tells the client, forgets what only a live job needs. */
+void jobs_done(struct hub *h, struct job *j, enum finish finish);
+void jobs_fail(struct hub *h, struct job *j, enum code code, struct span reason);
+void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason); /* … while an agent is at it */
+
+/* ---- route.c ---- */
+
+bool route_job(struct hub *h, struct job *j);         /* finds an agent with room, or false */
+void route_offers(struct hub *h);                     /* agents that have got room look for work */
+bool route_is_possible(struct hub *h, struct job *j); /* is there anyone it may wait for */
+
+/* ---- attempt.c ---- */
+
+void attempt_event(struct hub *h, const struct hub_event *ev);
+void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route);
+void attempt_dispatch(struct hub *h, struct job *j);
+void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason);
+void attempt_resend(struct hub *h, struct job *j);
+uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
+void attempt_tick(struct hub *h, struct job *j);
+
+#endif

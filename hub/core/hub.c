@@ -1,0 +1,178 @@
+/* hub.c - one step of the hub: an event and the time in, actions out. */
+#include "core.h"
+
+#include <stdlib.h>
+
+#define LATE_MS 2000 /* a step so long after the time asked for: it was us who stood still */
+
+#define X(name, text) text,
+const char *const hub_policy_names[] = { HUB_POLICY_LIST(X) NULL };
+const char *const hub_presence_names[] = { HUB_PRESENCE_LIST(X) NULL };
+const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
+#undef X
+
+void hub_config_defaults(struct hub_config *c)
+{
+	*c = (struct hub_config){
+		.epoch = 1,
+		.policy = HUB_LEAST_LOADED,
+		.max_agents = 100000,
+		.max_jobs = 100000,
+		.queue_max = 10000,
+		.max_ended = 10000,
+		.attempts_max = 4,
+		.will_grace_ms = 250,
+		.accept_timeout_ms = 1000,
+		.accept_tries = 3,
+		.silence_ms = 2000,
+		.first_token_ms = 120000,
+		.stall_ms = 15000,
+		.ack_frames = 16,
+		.lease_suspect = 3,
+		.lease_lost = 4,
+		.retry_min_ms = 100,
+		.retry_max_ms = 5000,
+		.blind_min_fleet = 8,
+		.blind_window_ms = 10000,
+		.no_agent_wait_ms = 30000,
+		.max_bytes = (uint64_t)256 << 20,
+	};
+}
+
+static int tables_init(struct hub *h)
+{
+	struct table *all[] = { &h->agents, &h->models, &h->jobs, &h->by_key, &h->by_user, &h->by_conn };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		int rc = table_init(all[i]);
+
+		if (rc < 0)
+			return rc;
+	}
+	return timers_reserve(&h->timers);
+}
+
+static void sane(struct hub_config *c)
+{
+	uint64_t *at_least_one[] = { &c->attempts_max, &c->accept_timeout_ms, &c->accept_tries, &c->silence_ms,
+		&c->first_token_ms, &c->stall_ms, &c->ack_frames, &c->lease_suspect, &c->retry_min_ms,
+		&c->no_agent_wait_ms };
+
+	for (size_t i = 0; i < sizeof(at_least_one) / sizeof(at_least_one[0]); i++)
+		if (*at_least_one[i] == 0)
+			*at_least_one[i] = 1;
+	if (c->lease_lost <= c->lease_suspect)
+		c->lease_lost = c->lease_suspect + 1;
+	if (c->retry_max_ms < c->retry_min_ms)
+		c->retry_max_ms = c->retry_min_ms;
+	if (c->policy >= HUB_POLICY_COUNT)
+		c->policy = HUB_LEAST_LOADED;
+}
+
+int hub_new(const struct hub_config *config, struct hub **ret)
+{
+	struct hub *h = calloc(1, sizeof(*h));
+	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting };
+	int rc;
+
+	if (h == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_init(lists[i]);
+	h->config = *config;
+	sane(&h->config);
+	rng_seed(&h->rng, rng_mix(config->seed, config->epoch)); /* job ids must differ from the last run's */
+	h->hash_seed = rng_next(&h->rng);
+	h->scratch = BUF_INIT(2 * PROTO_MAX_MESSAGE);
+	h->blind_timer.kind = TIMER_BLIND;
+	h->is_blind = true; /* until the link is up */
+	rc = tables_init(h);
+	if (rc < 0) {
+		hub_free(h);
+		return rc;
+	}
+	*ret = h;
+	return 0;
+}
+
+struct hub *hub_free(struct hub *h)
+{
+	if (h == NULL)
+		return NULL;
+	LIST_EACH(l, &h->live)
+	jobs_free(h, CONTAINER(l, struct job, all));
+	LIST_EACH(l, &h->ended)
+	jobs_free(h, CONTAINER(l, struct job, all));
+	LIST_EACH(l, &h->fleet)
+	fleet_free(h, CONTAINER(l, struct agent, all));
+	table_fini(&h->agents);
+	table_fini(&h->models);
+	table_fini(&h->jobs);
+	table_fini(&h->by_key);
+	table_fini(&h->by_user);
+	table_fini(&h->by_conn);
+	timers_fini(&h->timers);
+	act_fini(h);
+	free(h);
+	return NULL;
+}
+
+static void handle(struct hub *h, const struct hub_event *ev)
+{
+	switch (ev->type) {
+	case HUB_EV_LINK_UP: fleet_link_up(h); break;
+	case HUB_EV_LINK_DOWN: fleet_link_down(h); break;
+	case HUB_EV_REGISTRATION: fleet_registration(h, ev); break;
+	case HUB_EV_STATUS: fleet_status(h, ev); break;
+	case HUB_EV_HEARTBEAT: fleet_heartbeat(h, ev); break;
+	case HUB_EV_JOB_EVENT: attempt_event(h, ev); break;
+	case HUB_EV_NO_SUBSCRIBER: fleet_no_subscriber(h, ev); break;
+	case HUB_EV_SUBMIT: submit_event(h, ev); break;
+	case HUB_EV_CANCEL: jobs_cancel_event(h, ev); break;
+	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;
+	case HUB_EV_PERSISTED: jobs_persisted(h, ev); break;
+	case HUB_EV_TICK: break;
+	}
+}
+
+/* A process that was stopped, or starved, finds all leases ended and the proof of life
+ * still unread in its socket. */
+static void notice_sleep(struct hub *h, uint64_t now_ms)
+{
+	uint64_t wanted = timers_next(&h->timers);
+
+	if (h->is_blind || wanted == UINT64_MAX || now_ms < wanted + LATE_MS)
+		return;
+	HUB_SAY(h, SAY_WARN, "the hub stood still for %llu ms: leases start anew", (unsigned long long)(now_ms - wanted));
+	fleet_restart_leases(h);
+}
+
+static void run_timers(struct hub *h)
+{
+	for (struct timer *t; (t = timers_pop(&h->timers, h->now_ms)) != NULL;) {
+		switch (t->kind) {
+		case TIMER_AGENT: fleet_tick(h, CONTAINER(t, struct agent, timer)); break;
+		case TIMER_JOB: jobs_wake(h, CONTAINER(t, struct job, timer)); break;
+		default: fleet_blind_tick(h); break;
+		}
+	}
+}
+
+size_t hub_step(struct hub *h, uint64_t now_ms, const struct hub_event *ev, const struct hub_action **ret)
+{
+	act_begin(h);
+	if (now_ms > h->now_ms) {
+		h->now_ms = now_ms;
+		notice_sleep(h, now_ms);
+	}
+	handle(h, ev);
+	run_timers(h);
+	route_offers(h);
+	*ret = h->acts;
+	return h->n_acts;
+}
+
+uint64_t hub_deadline(const struct hub *h)
+{
+	return timers_next(&h->timers);
+}

@@ -1,0 +1,418 @@
+/* jobs.c - a job's life, from its place in a queue to its one end.
+ *
+ * Live jobs are in hub.live, ended ones in hub.ended (oldest first): those are kept so
+ * that a repeated id is answered with the same end, until there are too many or memory
+ * is needed. */
+#include "core.h"
+
+#include <stdlib.h>
+
+#define CANCEL_TRIES 20 /* repeats of a CANCEL whose agent lives but does not answer */
+
+struct job *jobs_find(const struct hub *h, struct span id)
+{
+	uint64_t hash = table_hash(h->hash_seed, id);
+
+	for (struct node *n = table_first(&h->jobs, hash); n != NULL; n = table_next(n)) {
+		struct job *j = CONTAINER(n, struct job, by_id);
+
+		if (span_is(id, j->id.s))
+			return j;
+	}
+	return NULL;
+}
+
+static uint64_t key_hash(const struct hub *h, struct span user, struct span key)
+{
+	return table_hash(table_hash(h->hash_seed, user), key);
+}
+
+struct job *jobs_find_key(const struct hub *h, struct span user, struct span key)
+{
+	uint64_t hash = key_hash(h, user, key);
+
+	for (struct node *n = table_first(&h->by_key, hash); n != NULL; n = table_next(n)) {
+		struct job *j = CONTAINER(n, struct job, by_key);
+
+		if (span_is(user, j->user) && span_is(key, j->key))
+			return j;
+	}
+	return NULL;
+}
+
+static bool is_assigned(const struct job *j)
+{
+	return j->state == HUB_JOB_DISPATCHED || j->state == HUB_JOB_RUNNING;
+}
+
+/* ---- memory ---- */
+
+void jobs_weigh(struct hub *h, struct job *j)
+{
+	size_t bytes = sizeof(*j) + j->text.cap + j->cap_ids * sizeof(j->ids[0]) + (j->submit != NULL ? j->submit_bytes : 0);
+
+	h->bytes += bytes - j->bytes;
+	j->bytes = bytes;
+}
+
+void jobs_make_room(struct hub *h, size_t bytes)
+{
+	while (h->config.max_bytes > 0 && h->bytes + bytes > h->config.max_bytes && !list_empty(&h->ended))
+		jobs_free(h, CONTAINER(h->ended.next, struct job, all));
+}
+
+void jobs_free(struct hub *h, struct job *j)
+{
+	table_del(&h->jobs, &j->by_id);
+	table_del(&h->by_key, &j->by_key);
+	table_del(&h->by_user, &j->by_user);
+	table_del(&h->by_conn, &j->by_conn);
+	if (jobs_is_live(j))
+		h->n_live--;
+	else
+		h->n_ended--;
+	list_del(&j->all);
+	list_del(&j->place);
+	list_del(&j->persist);
+	timers_release(&h->timers, &j->timer);
+	models_unref(h, j->model);
+	h->bytes -= j->bytes;
+	act_trash(h, j->submit);
+	act_trash(h, j->ids);
+	act_trash(h, j->text.p);
+	act_trash(h, j->message);
+	act_trash(h, j->reply.mem);
+	act_trash(h, j);
+}
+
+void jobs_set_conn(struct hub *h, struct job *j)
+{
+	table_del(&h->by_conn, &j->by_conn);
+	if (j->reply.to.conn != 0)
+		table_add(&h->by_conn, rng_mix(h->hash_seed, j->reply.to.conn), &j->by_conn);
+}
+
+void jobs_add(struct hub *h, struct job *j)
+{
+	table_add(&h->jobs, table_hash(h->hash_seed, span_of(j->id.s)), &j->by_id);
+	if (j->key[0] != '\0')
+		table_add(&h->by_key, key_hash(h, span_of(j->user), span_of(j->key)), &j->by_key);
+	table_add(&h->by_user, table_hash(h->hash_seed, span_of(j->user)), &j->by_user);
+	jobs_set_conn(h, j);
+	list_add_tail(&h->live, &j->all);
+	list_init(&j->place);
+	h->n_live++;
+	h->counters.queued++;
+	h->counters.jobs_submitted++;
+	jobs_weigh(h, j);
+	jobs_await(h, j, HUB_PERSIST_SUBMIT);
+	jobs_arm(h, j);
+}
+
+/* ---- places ---- */
+
+/* Into its model's queue, in the order of submission: new jobs come last, jobs that
+ * were under way already belong near the front. */
+static void queue_insert(struct job *j)
+{
+	struct list *q = &j->model->queue[j->priority], *at = j->attempt == 0 ? q->prev : q;
+
+	if (j->attempt == 0)
+		while (at != q && CONTAINER(at, struct job, place)->rank > j->rank)
+			at = at->prev;
+	else
+		while (at->next != q && CONTAINER(at->next, struct job, place)->rank < j->rank)
+			at = at->next;
+	list_add_after(at, &j->place);
+}
+
+void jobs_enqueue(struct hub *h, struct job *j)
+{
+	j->state = HUB_JOB_QUEUED;
+	j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
+	j->is_resting = j->not_before_ms > h->now_ms;
+	if (!j->is_resting && !route_job(h, j))
+		queue_insert(j);
+	jobs_arm(h, j);
+}
+
+void jobs_unplace(struct hub *h, struct job *j)
+{
+	list_del(&j->place);
+	list_del(&j->persist);
+	j->persist_seq = 0;
+	if (!is_assigned(j)) {
+		h->counters.queued--;
+		j->queue_total_ms += h->now_ms - j->queued_ms;
+		return;
+	}
+	h->counters.running--;
+	j->agent->n_jobs--;
+	fleet_refresh(h, j->agent);
+}
+
+/* ---- persistence ---- */
+
+void jobs_await(struct hub *h, struct job *j, enum hub_persist_kind kind)
+{
+	j->persist_seq = act_persist(h, kind, j);
+	list_add_tail(&h->persisting, &j->persist);
+}
+
+static void job_accepted(struct hub *h, struct job *j)
+{
+	if (j->stream && !j->is_deaf)
+		act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[HUB_JOB_QUEUED]);
+	jobs_enqueue(h, j);
+}
+
+void jobs_persisted(struct hub *h, const struct hub_event *ev)
+{
+	while (!list_empty(&h->persisting)) {
+		struct job *j = CONTAINER(h->persisting.next, struct job, persist);
+
+		if (j->persist_seq > ev->seq)
+			return;
+		list_del(&j->persist);
+		j->persist_seq = 0;
+		if (j->state == HUB_JOB_NEW)
+			job_accepted(h, j);
+		else
+			attempt_dispatch(h, j);
+	}
+}
+
+/* ---- the end ---- */
+
+/* The agent may still be at it: say CANCEL, and again until it has answered. */
+static void job_stop(struct hub *h, struct job *j)
+{
+	if (!is_assigned(j) || j->persist_seq != 0)
+		return;
+	act_job_control(h, j, CONTROL_CANCEL, 0);
+	j->lingers = true;
+	j->sent_ms = h->now_ms;
+	j->tries = 1;
+}
+
+static void count_end(struct hub *h, const struct job *j)
+{
+	switch (j->state) {
+	case HUB_JOB_DONE: h->counters.jobs_done++; break;
+	case HUB_JOB_CANCELLED: h->counters.jobs_cancelled++; break;
+	case HUB_JOB_EXPIRED: h->counters.jobs_expired++; break;
+	default: h->counters.jobs_failed++; break;
+	}
+}
+
+static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
+{
+	jobs_unplace(h, j);
+	j->state = state;
+	j->ended_ms = h->now_ms;
+	h->n_live--;
+	h->n_ended++;
+	list_del(&j->all);
+	list_add_tail(&h->ended, &j->all);
+	table_del(&h->by_user, &j->by_user);
+	table_del(&h->by_conn, &j->by_conn);
+	(void)act_persist(h, HUB_PERSIST_END, j); /* told at once: after a crash the job is run or answered again */
+	count_end(h, j);
+	if (!j->is_deaf)
+		act_end(h, j);
+	act_trash(h, j->submit);
+	act_trash(h, j->ids);
+	models_unref(h, j->model);
+	j->submit = NULL;
+	j->ids = NULL;
+	j->cap_ids = 0;
+	j->model = NULL;
+	jobs_weigh(h, j);
+	timer_set(&h->timers, &j->timer, UINT64_MAX);
+	jobs_arm(h, j);
+	while (h->n_ended > h->config.max_ended)
+		jobs_free(h, CONTAINER(h->ended.next, struct job, all));
+	jobs_make_room(h, 0);
+}
+
+void jobs_done(struct hub *h, struct job *j, enum finish finish)
+{
+	j->finish = finish;
+	job_close(h, j, HUB_JOB_DONE);
+}
+
+void jobs_fail(struct hub *h, struct job *j, enum code code, struct span reason)
+{
+	struct buf text = BUF_INIT(512);
+
+	j->code = code;
+	buf_addf(&text, "%s", code_info(code)->text);
+	if (reason.n > 0)
+		buf_addf(&text, ": %.*s", SPAN_FMT(reason));
+	j->message = (char *)text.p; /* buf_addf() ends in NUL; a reason too long is left out */
+	if (code_info(code)->retryable)
+		j->retry_after_ms = h->config.retry_max_ms;
+	job_close(h, j, code == CODE_DEADLINE_EXCEEDED ? HUB_JOB_EXPIRED : HUB_JOB_FAILED);
+}
+
+void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason)
+{
+	job_stop(h, j);
+	jobs_fail(h, j, code, reason);
+}
+
+static void job_cancel(struct hub *h, struct job *j)
+{
+	job_stop(h, j);
+	j->finish = FINISH_CANCELLED;
+	j->code = CODE_CANCELLED;
+	job_close(h, j, HUB_JOB_CANCELLED);
+}
+
+/* ---- events ---- */
+
+void jobs_cancel_event(struct hub *h, const struct hub_event *ev)
+{
+	const struct cancel *c = ev->cancel;
+	struct job *j = c->job.n > 0 ? jobs_find(h, c->job) : c->id.n > 0 ? jobs_find_key(h, ev->user, c->id) : NULL;
+	struct hub_action *act;
+
+	if (j != NULL && span_is(ev->user, j->user)) {
+		if (jobs_is_live(j))
+			job_cancel(h, j);
+		return; /* an ended job's end was told */
+	}
+	act = act_new(h, HUB_ACT_ANSWER); /* others' jobs are as good as none */
+	act->reply = ev->reply;
+	act->answer.type = ANSWER_ERROR;
+	act->answer.job = c->job;
+	act->answer.id = c->id;
+	act->answer.code = span_of(code_name(CODE_NOT_FOUND));
+	act->answer.message = SPAN("there is no such job of yours: it was never submitted, or ended long ago");
+}
+
+void jobs_client_gone(struct hub *h, const struct hub_event *ev)
+{
+	uint64_t conn = ev->reply.conn, hash = conn != 0 ? rng_mix(h->hash_seed, conn) : table_hash(h->hash_seed, ev->user);
+	struct node *next, *n = table_first(conn != 0 ? &h->by_conn : &h->by_user, hash);
+
+	for (; n != NULL; n = next) {
+		struct job *j = conn != 0 ? CONTAINER(n, struct job, by_conn) : CONTAINER(n, struct job, by_user);
+
+		next = table_next(n);
+		if (conn != 0 ? j->reply.to.conn != conn : !j->cancel_on_disconnect || !span_is(ev->user, j->user))
+			continue;
+		j->is_deaf = true;
+		job_cancel(h, j);
+	}
+}
+
+/* ---- time ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t job_next(const struct hub *h, const struct job *j)
+{
+	uint64_t at = j->deadline_ms;
+
+	if (!jobs_is_live(j))
+		return j->lingers ? j->sent_ms + h->config.accept_timeout_ms : UINT64_MAX;
+	if (h->is_blind || j->state == HUB_JOB_NEW)
+		return at;
+	if (is_assigned(j))
+		return earlier(at, attempt_next(h, j));
+	if (j->is_resting)
+		return earlier(at, j->not_before_ms);
+	if (j->avoid != NULL)
+		at = earlier(at, j->avoid_until_ms);
+	return earlier(at, j->recheck_ms);
+}
+
+/* As with leases, a later time is noticed when the timer fires. */
+void jobs_arm(struct hub *h, struct job *j)
+{
+	uint64_t at;
+
+	if (list_empty(&j->all))
+		return; /* it has been freed in this step */
+	at = job_next(h, j);
+	if (at == UINT64_MAX || j->timer.pos == 0 || at < j->timer.at_ms)
+		timer_set(&h->timers, &j->timer, at);
+}
+
+static void queued_tick(struct hub *h, struct job *j)
+{
+	if (j->is_resting) {
+		if (h->now_ms >= j->not_before_ms)
+			jobs_enqueue(h, j);
+		return;
+	}
+	if (j->avoid != NULL && h->now_ms >= j->avoid_until_ms) {
+		j->avoid = NULL;
+		if (route_job(h, j))
+			return;
+	}
+	if (h->now_ms < j->recheck_ms)
+		return;
+	if (route_is_possible(h, j))
+		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
+	else
+		jobs_fail(h, j, CODE_NO_AGENT, SPAN("none that fits has been online for a while; see `shoal agents`"));
+}
+
+static void linger_tick(struct hub *h, struct job *j)
+{
+	const struct agent *a = j->agent;
+
+	if (!j->lingers || h->now_ms < j->sent_ms + h->config.accept_timeout_ms)
+		return;
+	if (a->life == LIFE_OFFLINE || a->reg->epoch != j->epoch || j->tries >= CANCEL_TRIES) {
+		j->lingers = false;
+		return;
+	}
+	act_job_control(h, j, CONTROL_CANCEL, 0);
+	j->sent_ms = h->now_ms;
+	j->tries++;
+}
+
+void jobs_wake(struct hub *h, struct job *j)
+{
+	if (!jobs_is_live(j))
+		linger_tick(h, j);
+	else if (h->now_ms >= j->deadline_ms)
+		jobs_abort(h, j, CODE_DEADLINE_EXCEEDED, SPAN_NONE);
+	else if (h->is_blind)
+		; /* only deadlines count */
+	else if (is_assigned(j))
+		attempt_tick(h, j);
+	else if (j->state == HUB_JOB_QUEUED)
+		queued_tick(h, j);
+	jobs_arm(h, j);
+}
+
+void jobs_restart_clocks(struct hub *h)
+{
+	LIST_EACH(l, &h->live)
+	{
+		struct job *j = CONTAINER(l, struct job, all);
+
+		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
+		j->sent_ms = j->heard_ms = j->token_ms = h->now_ms;
+		j->asked_ms = 0;
+		timer_set(&h->timers, &j->timer, job_next(h, j));
+	}
+}
+
+void jobs_link_up(struct hub *h)
+{
+	LIST_EACH(l, &h->live)
+	{
+		struct job *j = CONTAINER(l, struct job, all);
+
+		if (is_assigned(j))
+			attempt_resend(h, j);
+	}
+}

@@ -1,0 +1,171 @@
+/* route.c - which agent gets which job.
+ *
+ * Two questions meet here: a job looks for an agent (when it is queued), an agent that has
+ * got room looks for a job.  Between steps no waiting job fits any agent with room, so each
+ * side only ever looks at the other's list for its own models.
+ *
+ * round_robin takes the head of the model's ring: the one chosen longest ago.  least_loaded
+ * takes the smallest (jobs + 1) / slots among the first ROUTE_SCAN of the ring, which is
+ * exact for fleets up to that size and a choice of many beyond it (M. Mitzenmacher, "The
+ * Power of Two Choices in Randomized Load Balancing", 2001: two already do most of it);
+ * equals are taken in turn because the chosen one goes to the ring's end. */
+#include "core.h"
+
+#define ROUTE_SCAN 64
+
+static const char *const route_names[] = { [HUB_ROUND_ROBIN] = "round_robin", [HUB_LEAST_LOADED] = "least_loaded" };
+
+static size_t labels_matching(const struct agent *a, const struct span *labels, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < a->reg->n_labels; k++)
+			if (span_eq(labels[i], a->reg->labels[k])) {
+				found++;
+				break;
+			}
+	return found;
+}
+
+/* Room aside.  The agent that failed the job last is the last choice, not none. */
+static bool fits(const struct hub *h, const struct job *j, const struct agent *a)
+{
+	const struct submit *s = j->submit;
+
+	if (j->avoid == a && h->now_ms < j->avoid_until_ms && j->model->n_able > 1)
+		return false;
+	return s->n_require == 0 || labels_matching(a, s->require, s->n_require) == s->n_require;
+}
+
+struct choice {
+	struct hold *hold;
+	size_t preferred;
+};
+
+static bool is_better(const struct hub *h, const struct agent *a, size_t preferred, const struct choice *than)
+{
+	const struct agent *b = than->hold->agent;
+
+	if (preferred != than->preferred)
+		return preferred > than->preferred;
+	if (h->config.policy == HUB_ROUND_ROBIN)
+		return false;
+	return (a->n_jobs + 1) * b->reg->slots < (b->n_jobs + 1) * a->reg->slots;
+}
+
+static struct hold *choose(const struct hub *h, const struct job *j)
+{
+	const struct submit *s = j->submit;
+	struct choice best = { 0 };
+	size_t seen = 0;
+
+	LIST_EACH(l, &j->model->ring)
+	{
+		struct hold *o = CONTAINER(l, struct hold, ring);
+		size_t preferred;
+
+		if (!fits(h, j, o->agent))
+			continue;
+		preferred = labels_matching(o->agent, s->prefer, s->n_prefer);
+		if (best.hold == NULL || is_better(h, o->agent, preferred, &best))
+			best = (struct choice){ o, preferred };
+		if (++seen == ROUTE_SCAN || (h->config.policy == HUB_ROUND_ROBIN && s->n_prefer == 0))
+			break;
+	}
+	return best.hold;
+}
+
+static void give(struct hub *h, struct job *j, struct hold *o)
+{
+	const char *why = j->model->n_able == 1 ? "only" : route_names[h->config.policy];
+
+	list_del(&o->ring);
+	list_add_tail(&j->model->ring, &o->ring);
+	attempt_begin(h, j, o->agent, why);
+}
+
+bool route_job(struct hub *h, struct job *j)
+{
+	struct hold *o = h->is_blind ? NULL : choose(h, j);
+
+	if (o == NULL)
+		return false;
+	give(h, j, o);
+	return true;
+}
+
+/* ---- an agent looks for a job ---- */
+
+static const enum priority by_rank[] = { PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
+
+static struct job *first_fitting(const struct hub *h, const struct hold *o, size_t *ret_priority)
+{
+	for (size_t p = 0; p < PRIORITY_COUNT; p++) {
+		LIST_EACH(l, &o->model->queue[by_rank[p]])
+		{
+			struct job *j = CONTAINER(l, struct job, place);
+
+			if (!fits(h, j, o->agent))
+				continue;
+			*ret_priority = p;
+			return j;
+		}
+	}
+	return NULL;
+}
+
+static bool offer(struct hub *h, struct agent *a)
+{
+	struct hold *best_hold = NULL;
+	struct job *best = NULL;
+	size_t best_priority = 0;
+
+	for (size_t i = 0; i < a->n_holds; i++) {
+		struct hold *o = &a->holds[i];
+		size_t priority = 0;
+		struct job *j = o->info->state == MODEL_READY ? first_fitting(h, o, &priority) : NULL;
+
+		if (j == NULL)
+			continue;
+		if (best != NULL && (priority > best_priority || (priority == best_priority && j->rank > best->rank)))
+			continue;
+		best = j;
+		best_hold = o;
+		best_priority = priority;
+	}
+	if (best == NULL)
+		return false;
+	give(h, best, best_hold);
+	return true;
+}
+
+void route_offers(struct hub *h)
+{
+	while (!list_empty(&h->offers)) {
+		struct agent *a = CONTAINER(h->offers.next, struct agent, offer);
+
+		while (a->open && !h->is_blind && offer(h, a))
+			;
+		list_del(&a->offer);
+	}
+}
+
+bool route_is_possible(struct hub *h, struct job *j)
+{
+	const struct model *m = j->model;
+
+	(void)h;
+	if (m->n_able + m->n_coming == 0)
+		return false;
+	if (j->submit->n_require == 0)
+		return true;
+	LIST_EACH(l, &m->holds)
+	{
+		const struct agent *a = CONTAINER(l, struct hold, of_model)->agent;
+
+		if (a->routable && labels_matching(a, j->submit->require, j->submit->n_require) == j->submit->n_require)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,91 @@
+/* view.c - what pages, the API and tests may see of the core. */
+#include "core.h"
+
+void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx)
+{
+	LIST_EACH(l, &h->fleet)
+	{
+		const struct agent *a = CONTAINER(l, struct agent, all);
+		struct hub_agent_view v = {
+			.id = span_of(a->id),
+			.presence = fleet_presence(a),
+			.since_ms = a->since_ms,
+			.last_seen_ms = a->seen_ms,
+			.slots = a->reg != NULL ? a->reg->slots : 0,
+			.in_flight = a->n_jobs,
+			.registration = a->reg,
+			.heartbeat = a->has_heartbeat ? &a->heartbeat : NULL,
+			.reason = a->reg != NULL ? span_of(a->reason) : SPAN("never seen"),
+		};
+
+		fn(ctx, &v);
+	}
+}
+
+static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)
+{
+	struct hub_job_view v = {
+		.job = span_of(j->id.s),
+		.user = span_of(j->user),
+		.model = span_of(j->model_name),
+		.agent = j->agent != NULL ? span_of(j->agent->id) : SPAN_NONE,
+		.state = j->state,
+		.attempt = j->attempt,
+		.tokens = j->n_ids,
+		.submitted_ms = j->submitted_ms,
+		.deadline_ms = j->deadline_ms,
+		.priority = j->priority,
+	};
+
+	fn(ctx, &v);
+}
+
+void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)
+{
+	LIST_EACH(l, &h->live)
+	job_view(CONTAINER(l, struct job, all), fn, ctx);
+	LIST_EACH(l, &h->ended)
+	job_view(CONTAINER(l, struct job, all), fn, ctx);
+}
+
+/* A hold that is ready tells most about a model (its digest, its context). */
+static const struct model_info *model_best(const struct model *m)
+{
+	const struct model_info *best = NULL;
+
+	LIST_EACH(l, &m->holds)
+	{
+		const struct hold *o = CONTAINER(l, struct hold, of_model);
+
+		if (o->agent->routable && o->info->state == MODEL_READY)
+			return o->info;
+		if (best == NULL || o->info->state == MODEL_READY)
+			best = o->info;
+	}
+	return best;
+}
+
+void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct model_info *m, uint64_t n_ready), void *ctx)
+{
+	LIST_EACH(l, &h->model_list)
+	{
+		const struct model *m = CONTAINER(l, struct model, all);
+		const struct model_info *info = model_best(m);
+
+		if (info != NULL)
+			fn(ctx, info, m->n_able);
+	}
+}
+
+bool hub_is_blind(const struct hub *h, const char **ret_why)
+{
+	*ret_why = !h->is_blind  ? ""
+		   : !h->link_up ? "the hub has no connection to the broker"
+				 : "the hub has lost sight of most agents at once";
+	return h->is_blind;
+}
+
+const struct hub_counters *hub_counters(const struct hub *h)
+{
+	return &h->counters;
+}
