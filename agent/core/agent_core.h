@@ -1,7 +1,8 @@
 /* agent_core.h - the inside of agent/core: what its files share.
  *
  *   agent.c    life cycle, dispatch of events, deadlines, stop
- *   jobs.c     the job table: taking, refusing, ending; what the hub asks about jobs
+ *   intake.c   dispatches: what is taken, and what refused
+ *   jobs.c     the job table: ending, forgetting; what the hub asks about jobs
  *   stream.c   tokens of a job: kept, framed, windowed, sent again
  *   engines.c  one state machine a model: start, load, run, die, try again
  *   report.c   registration, status, heartbeat
@@ -212,7 +213,6 @@ void out_reason(char *dst, size_t size, struct span text);
 void jobs_init(struct agent *a);
 void jobs_fini(struct agent *a);
 void jobs_sweep(struct agent *a); /* frees the dead */
-void jobs_received(struct agent *a, const struct job_msg *m);
 void jobs_control(struct agent *a, const struct control *c);
 void jobs_tick(struct agent *a);
 uint64_t jobs_deadline(const struct agent *a);
@@ -224,6 +224,22 @@ void job_unqueue(struct job *j);
 void job_done(struct job *j, const struct engine_msg *m);
 void job_fail(struct job *j, enum code code, struct span reason);
 void job_touch(struct job *j); /* there is something to tell */
+void job_remind(struct job *j); /* the hub has not heard what became of it */
+struct job *job_find(const struct agent *a, struct span id);
+/* NULL: no room or no memory.  A new job is on no list yet. */
+struct job *job_new(struct agent *a, struct span id, uint64_t attempt);
+void job_move(struct job *j, struct job_list *to);
+void job_reason(struct job *j, struct span reason);
+/* The attempt is over, as `end` says; the hub is told. */
+void job_end(struct job *j, enum job_event_type end, struct job_list *list);
+/* Another attempt of it is here: aborted, and out of the table. */
+void job_replace(struct agent *a, struct job *j);
+/* An event about a job that is not in the table. */
+void job_say_unkept(struct agent *a, struct span id, uint64_t attempt, enum job_event_type type, enum code code,
+	struct span reason);
+
+/* intake.c */
+void jobs_received(struct agent *a, const struct job_msg *m);
 
 /* stream.c */
 void stream_init(struct stream *s, uint32_t first);
@@ -232,7 +248,8 @@ uint32_t stream_end(const struct stream *s); /* index after its last token */
 size_t stream_bytes(const struct stream *s);
 SHOAL_CHECK int stream_add(struct stream *s, const struct engine_msg *m);
 void stream_ack(struct stream *s, uint64_t index);
-void stream_rewind(struct stream *s, uint64_t index);
+/* True when there is something to send again. */
+bool stream_rewind(struct stream *s, uint64_t index);
 void stream_flush(struct agent *a); /* says what is owed, as far as link, window and budget go */
 
 /* engines.c */

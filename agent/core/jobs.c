@@ -3,8 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define QUEUED_BYTES_MAX ((size_t)4 << 20) /* messages of jobs that wait */
-#define KEPT_BYTES_MAX ((size_t)2 << 20)   /* tokens of ended jobs the hub has not confirmed */
+#define KEPT_BYTES_MAX ((size_t)2 << 20) /* tokens of ended jobs the hub has not confirmed */
 
 /* ---- the table ---- */
 
@@ -18,7 +17,7 @@ static size_t bucket_of(struct span id)
 	return h % JOB_BUCKETS;
 }
 
-static struct job *job_find(const struct agent *a, struct span id)
+struct job *job_find(const struct agent *a, struct span id)
 {
 	struct job *j = a->buckets[bucket_of(id)];
 
@@ -27,7 +26,7 @@ static struct job *job_find(const struct agent *a, struct span id)
 	return j;
 }
 
-static void job_move(struct job *j, struct job_list *to)
+void job_move(struct job *j, struct job_list *to)
 {
 	if (j->list != NULL)
 		TAILQ_REMOVE(j->list, j, in_list);
@@ -86,8 +85,7 @@ static bool forget_one(struct agent *a)
 	return true;
 }
 
-/* NULL: no room or no memory.  A new job is on no list yet. */
-static struct job *job_new(struct agent *a, struct span id, uint64_t attempt)
+struct job *job_new(struct agent *a, struct span id, uint64_t attempt)
 {
 	size_t bucket = bucket_of(id);
 	struct job *j;
@@ -140,7 +138,7 @@ void job_touch(struct job *j)
 	j->is_unsaid = true;
 }
 
-static void set_reason(struct job *j, struct span reason)
+void job_reason(struct job *j, struct span reason)
 {
 	free((void *)(uintptr_t)j->reason.p);
 	j->reason = SPAN_NONE;
@@ -159,8 +157,7 @@ void job_unqueue(struct job *j)
 	j->queue_ms = a->now - j->taken_ms;
 }
 
-/* The attempt is over, as `end` says; the hub is told. */
-static void job_end(struct job *j, enum job_event_type end, struct job_list *list)
+void job_end(struct job *j, enum job_event_type end, struct job_list *list)
 {
 	struct agent *a = j->agent;
 
@@ -193,7 +190,7 @@ void job_fail(struct job *j, enum code code, struct span reason)
 
 	j->code = code;
 	j->index = stream_end(&j->stream);
-	set_reason(j, reason);
+	job_reason(j, reason);
 	job_end(j, JOB_EVENT_FAILED, &a->ended);
 	a->counters.jobs_failed++;
 	if (run != NULL)
@@ -218,8 +215,7 @@ void job_done(struct job *j, const struct engine_msg *m)
 	job_finish(j, m->finish);
 }
 
-/* An event about a job that is not in the table. */
-static void say_unkept(
+void job_say_unkept(
 	struct agent *a, struct span id, uint64_t attempt, enum job_event_type type, enum code code, struct span reason)
 {
 	struct job_event *e;
@@ -235,172 +231,6 @@ static void say_unkept(
 	e->reason = reason;
 }
 
-/* ---- taking ---- */
-
-struct refusal {
-	enum code code;
-	struct span reason;
-};
-
-static size_t text_bytes(const struct job_msg *m)
-{
-	size_t n = m->prompt.n;
-
-	for (size_t i = 0; i < m->n_turns; i++)
-		n += m->turns[i].role.n + m->turns[i].content.n;
-	for (size_t i = 0; i < m->sampling.n_stop; i++)
-		n += m->sampling.stop[i].n;
-	return n;
-}
-
-static struct span put_text(char **at, struct span s)
-{
-	char *p = *at;
-
-	if (s.n > 0)
-		memcpy(p, s.p, s.n);
-	*at += s.n;
-	return span_mem(p, s.n);
-}
-
-/* A copy in one block of what the engine needs of m. */
-static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
-{
-	size_t lists =
-		m->n_turns * sizeof(struct turn) + m->sampling.n_stop * sizeof(struct span) + m->n_prefix * sizeof(uint32_t);
-	struct arena mem = { .cap = sizeof(*m) + lists + text_bytes(m) + 5 * (size_t)16 };
-	struct job_msg *copy;
-	struct turn *turns;
-	struct span *stop;
-	uint32_t *prefix;
-	char *at;
-
-	mem.p = out_mem_new(mem.cap);
-	if (mem.p == NULL)
-		return NULL;
-	copy = arena_alloc(&mem, 1, sizeof(*copy));
-	turns = arena_alloc(&mem, m->n_turns, sizeof(*turns));
-	stop = arena_alloc(&mem, m->sampling.n_stop, sizeof(*stop));
-	prefix = arena_alloc(&mem, m->n_prefix, sizeof(*prefix));
-	at = arena_alloc(&mem, text_bytes(m), 1);
-	assert(at != NULL);
-	copy->prompt = put_text(&at, m->prompt);
-	for (size_t i = 0; i < m->n_turns; i++)
-		turns[i] = (struct turn){ .role = put_text(&at, m->turns[i].role),
-			.content = put_text(&at, m->turns[i].content) };
-	for (size_t i = 0; i < m->sampling.n_stop; i++)
-		stop[i] = put_text(&at, m->sampling.stop[i]);
-	if (m->n_prefix > 0)
-		memcpy(prefix, m->prefix, m->n_prefix * sizeof(*prefix));
-	copy->turns = turns;
-	copy->n_turns = m->n_turns;
-	copy->prefix = prefix;
-	copy->n_prefix = m->n_prefix;
-	copy->sampling = m->sampling;
-	copy->sampling.stop = stop;
-	sampling_defaults(&copy->sampling);
-	*ret_size = mem.cap;
-	return copy;
-}
-
-static struct refusal check_msg(struct agent *a, const struct job_msg *m)
-{
-	struct sampling s = m->sampling;
-	const char *field = NULL;
-
-	sampling_defaults(&s);
-	if (sampling_check(&s, &field) < 0)
-		return (struct refusal){ CODE_BAD_REQUEST, OUT_TEXT(a, "%s is out of its range", field) };
-	if (m->n_prefix >= PROTO_MAX_TOKENS)
-		return (struct refusal){ CODE_TOO_LARGE, SPAN("the answer has reached its greatest length") };
-	/* As CBOR: heads of texts, turns and lists, and up to 5 bytes a token of the prefix. */
-	if (text_bytes(m) + 32 * (m->n_turns + m->sampling.n_stop) + 5 * m->n_prefix + 1024 > ENGINE_MAX_IN)
-		return (struct refusal){ CODE_TOO_LARGE, SPAN("the request does not fit a message to the engine") };
-	return (struct refusal){ CODE_OK, SPAN_NONE };
-}
-
-static struct refusal check_room(struct agent *a, const struct engine *e, const struct job_msg *m)
-{
-	bool has_to_wait = e->n_queued > 0 || e->n_busy >= e->parallel;
-
-	if (has_to_wait && a->n_queued >= a->config.queue_max)
-		return (struct refusal){ CODE_QUEUE_FULL,
-			OUT_TEXT(a, "%zu jobs run and %zu wait, no more may", report_busy(a), a->n_queued) };
-	if (has_to_wait && a->queued_bytes + text_bytes(m) > QUEUED_BYTES_MAX)
-		return (struct refusal){ CODE_QUEUE_FULL, SPAN("the waiting jobs fill the memory kept for them") };
-	return (struct refusal){ CODE_OK, SPAN_NONE };
-}
-
-static struct refusal admit(struct agent *a, const struct job_msg *m, struct engine **ret_engine)
-{
-	struct engine *e = engine_find(a, m->model);
-	struct refusal r;
-
-	if (a->phase == AGENT_PHASE_DRAINING || a->phase == AGENT_PHASE_STOPPED)
-		return (struct refusal){ CODE_NO_AGENT, SPAN("the agent takes no new jobs: it is draining") };
-	if (e == NULL)
-		return (struct refusal){ CODE_MODEL_UNKNOWN, SPAN("the agent is not configured for this model") };
-	if (e->state != ENGINE_STATE_READY)
-		return (struct refusal){ CODE_MODEL_NOT_LOADED,
-			e->has_failed ? OUT_TEXT(a, "%s", e->reason)
-				      : OUT_TEXT(a, "the engine is %s (%u %% loaded)", engine_state_names[e->state],
-						(unsigned)e->percent) };
-	r = check_msg(a, m);
-	if (r.code == CODE_OK)
-		r = check_room(a, e, m);
-	*ret_engine = e;
-	return r;
-}
-
-/* The refusal is remembered: a late copy of the dispatch must not start what the hub has given elsewhere. */
-static void job_refuse(struct agent *a, const struct job_msg *m, struct refusal r)
-{
-	struct job *j = job_new(a, m->job, m->attempt);
-
-	a->counters.jobs_rejected++;
-	if (j == NULL) {
-		say_unkept(a, m->job, m->attempt, JOB_EVENT_REJECTED, r.code, r.reason);
-		return;
-	}
-	j->code = r.code;
-	set_reason(j, r.reason);
-	job_end(j, JOB_EVENT_REJECTED, &a->over);
-}
-
-static void job_take(struct agent *a, const struct job_msg *m)
-{
-	struct engine *e = NULL;
-	struct refusal r = admit(a, m, &e);
-	struct job_msg *copy = NULL;
-	struct job *j = NULL;
-	size_t size = 0;
-
-	if (r.code == CODE_OK) {
-		copy = msg_copy(m, &size);
-		j = copy != NULL ? job_new(a, m->job, m->attempt) : NULL;
-		if (j == NULL)
-			r = (struct refusal){ CODE_MEMORY_LIMIT_EXCEEDED, SPAN("the agent is out of memory for jobs") };
-	}
-	if (j == NULL) {
-		out_mem_free(copy);
-		job_refuse(a, m, r);
-		return;
-	}
-	j->engine = e;
-	j->msg = copy;
-	j->msg_size = size;
-	j->priority = m->priority < PRIORITY_COUNT ? m->priority : PRIORITY_NORMAL;
-	j->deadline_ms = m->deadline_ms > 0 ? a->now + m->deadline_ms : NEVER;
-	j->say_accepted = true;
-	stream_init(&j->stream, (uint32_t)m->n_prefix);
-	job_move(j, &e->queue[j->priority]);
-	e->n_queued++;
-	a->n_queued++;
-	a->queued_bytes += size;
-	a->counters.jobs_accepted++;
-	job_touch(j);
-}
-
 /* The engine has it: what it was told stays until the step is over. */
 void job_started(struct job *j, struct run *run)
 {
@@ -411,8 +241,7 @@ void job_started(struct job *j, struct run *run)
 	j->agent->n_running++;
 }
 
-/* The hub has not heard what became of it: say it again. */
-static void job_remind(struct job *j)
+void job_remind(struct job *j)
 {
 	if (j->is_confirmed)
 		return;
@@ -423,42 +252,19 @@ static void job_remind(struct job *j)
 	job_touch(j);
 }
 
-/* Another attempt of the job is here: this one is of no interest any more. */
-static void job_replace(struct agent *a, struct job *j)
+/* The hub is done with this attempt, whatever it is doing. */
+static void job_abandon(struct agent *a, struct job *j)
 {
-	if (j->state != JOB_ENDED) {
-		job_fail(j, CODE_CANCELLED, SPAN("another attempt took its place"));
-		a->counters.jobs_failed--; /* nobody sees it fail */
-	}
-	job_forget(a, j);
+	if (j->state == JOB_ENDED)
+		return;
+	job_fail(j, CODE_CANCELLED, SPAN("the hub is done with it"));
+	a->counters.jobs_failed--; /* nobody sees it fail */
 }
 
-void jobs_received(struct agent *a, const struct job_msg *m)
+void job_replace(struct agent *a, struct job *j)
 {
-	struct job *known;
-
-	if (!span_is_id(m->job) || m->attempt == 0) {
-		a->counters.jobs_rejected++;
-		return; /* no id to answer under */
-	}
-	if (RULE(a, EPOCH) && m->epoch != a->config.epoch) {
-		a->counters.jobs_wrong_epoch++;
-		return;
-	}
-	a->heard_ms = a->now;
-	known = job_find(a, m->job);
-	if (known != NULL && RULE(a, ATTEMPT) && m->attempt < known->attempt) {
-		a->counters.jobs_stale++;
-		return;
-	}
-	if (known != NULL && RULE(a, DUPLICATE) && m->attempt == known->attempt) {
-		a->counters.jobs_duplicate++;
-		job_remind(known);
-		return;
-	}
-	if (known != NULL)
-		job_replace(a, known);
-	job_take(a, m);
+	job_abandon(a, j);
+	job_forget(a, j);
 }
 
 /* ---- what the hub asks ---- */
@@ -479,11 +285,11 @@ static void cancel_unknown(struct agent *a, const struct control *c)
 	struct job *j = job_new(a, c->job, c->attempt);
 
 	if (j == NULL) {
-		say_unkept(a, c->job, c->attempt, JOB_EVENT_FAILED, CODE_CANCELLED, SPAN("cancelled"));
+		job_say_unkept(a, c->job, c->attempt, JOB_EVENT_FAILED, CODE_CANCELLED, SPAN("cancelled"));
 		return;
 	}
 	j->code = CODE_CANCELLED;
-	set_reason(j, SPAN("cancelled before it came"));
+	job_reason(j, SPAN("cancelled before it came"));
 	job_end(j, JOB_EVENT_FAILED, &a->ended);
 }
 
@@ -492,9 +298,7 @@ static void job_resend(struct job *j, uint64_t index)
 	struct stream *s = &j->stream;
 
 	stream_ack(s, index);
-	if (index < stream_end(s))
-		stream_rewind(s, index);
-	else
+	if (!stream_rewind(s, index))
 		j->say_progress = j->state != JOB_ENDED;
 	if (j->state == JOB_ENDED)
 		j->is_end_said = false;
@@ -503,10 +307,7 @@ static void job_resend(struct job *j, uint64_t index)
 
 static void job_confirm(struct agent *a, struct job *j)
 {
-	if (j->state != JOB_ENDED) {
-		job_replace(a, j); /* the hub is done with it, whatever we are doing */
-		return;
-	}
+	job_abandon(a, j);
 	j->is_confirmed = true;
 	j->is_end_said = true;
 	j->ended_ms = a->now;
@@ -523,7 +324,7 @@ static void unknown_job(struct agent *a, const struct control *c)
 	if (c->verb == CONTROL_CANCEL)
 		cancel_unknown(a, c);
 	if (c->verb == CONTROL_RESEND)
-		say_unkept(a, c->job, c->attempt, JOB_EVENT_FAILED, CODE_AGENT_LOST, SPAN("the job is not known here"));
+		job_say_unkept(a, c->job, c->attempt, JOB_EVENT_FAILED, CODE_AGENT_LOST, SPAN("the job is not known here"));
 }
 
 void jobs_control(struct agent *a, const struct control *c)
@@ -597,18 +398,23 @@ static void each_live(const struct agent *a, bool with_running, void (*fn)(struc
 	}
 }
 
+struct failure {
+	enum code code;
+	struct span reason;
+};
+
 static void fail_as(struct job *j, void *ctx)
 {
-	const struct refusal *r = ctx;
+	const struct failure *f = ctx;
 
-	job_fail(j, r->code, r->reason);
+	job_fail(j, f->code, f->reason);
 }
 
 void jobs_fail_all(struct agent *a, bool with_running, enum code code, const char *reason)
 {
-	struct refusal r = { code, span_of(reason) };
+	struct failure f = { code, span_of(reason) };
 
-	each_live(a, with_running, fail_as, &r);
+	each_live(a, with_running, fail_as, &f);
 }
 
 static void fail_expired(struct job *j, void *ctx)

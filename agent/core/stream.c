@@ -93,10 +93,11 @@ void stream_ack(struct stream *s, uint64_t index)
 		s->n_sent = pieces_below(s, index);
 }
 
-void stream_rewind(struct stream *s, uint64_t index)
+bool stream_rewind(struct stream *s, uint64_t index)
 {
 	s->n_sent = pieces_below(s, index);
 	s->n_flying = 0;
+	return s->n_sent < n_pieces(s);
 }
 
 /* ---- telling the hub ---- */

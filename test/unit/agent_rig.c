@@ -66,27 +66,35 @@ void rig_ready(struct rig *r, const struct agent_config *c)
 	rig_pass(r, 1000); /* registration and status are said and done */
 }
 
+static bool tick_before(struct rig *r, uint64_t until)
+{
+	uint64_t at = agent_deadline(r->a);
+
+	if (at > until)
+		return false;
+	r->now = at > r->now ? at : r->now;
+	rig_simple(r, AGENT_EV_TICK);
+	return true;
+}
+
 void rig_pass(struct rig *r, uint64_t ms)
 {
-	uint64_t until = r->now + ms, at;
+	uint64_t until = r->now + ms;
 
-	while ((at = agent_deadline(r->a)) <= until) {
-		r->now = at > r->now ? at : r->now;
-		rig_simple(r, AGENT_EV_TICK);
-	}
+	while (tick_before(r, until))
+		if (rig_sent(r, ENGINE_PING) != NULL && !r->is_engine_mute)
+			rig_engine(r, (struct engine_msg){ .type = ENGINE_PONG });
 	r->now = until;
 }
 
 const struct agent_action *rig_wait_for(struct rig *r, enum agent_action_type type, uint64_t at_most_ms)
 {
-	uint64_t until = r->now + at_most_ms, at;
+	uint64_t until = r->now + at_most_ms;
 
-	while ((at = agent_deadline(r->a)) <= until) {
-		r->now = at > r->now ? at : r->now;
-		rig_simple(r, AGENT_EV_TICK);
+	while (tick_before(r, until))
 		if (rig_find(r, type, 0) != NULL)
 			return rig_find(r, type, 0);
-	}
+	r->now = until;
 	return NULL;
 }
 

@@ -12,6 +12,7 @@ struct rig {
 	uint64_t now, conn;
 	const struct agent_action *acts; /* of the last step */
 	size_t n;
+	bool is_engine_mute; /* it does not answer pings */
 };
 
 /* One model "m", two sequences, two waiting jobs; change what the test is about. */

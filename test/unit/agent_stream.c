@@ -1,0 +1,272 @@
+/* The tokens of a job: window, coalescing, acknowledgement, repair. */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+
+#include "agent_rig.h"
+
+static struct rig r;
+static uint64_t run;
+
+static void streaming(void)
+{
+	struct agent_config c = rig_config();
+
+	rig_ready(&r, &c);
+	rig_job(&r, "j1", 1);
+	run = rig_sent(&r, ENGINE_GENERATE)->job;
+}
+
+static void fini(void)
+{
+	rig_fini(&r);
+}
+
+TestSuite(stream, .init = streaming, .fini = fini);
+
+/* Tokens from index to below `to`, one a message. */
+static void generate(uint64_t index, uint64_t to)
+{
+	for (; index < to; index++)
+		rig_tokens(&r, run, index, "x");
+}
+
+static const struct job_event *frame(void)
+{
+	return rig_must_say(&r, JOB_EVENT_TOKENS, "j1", 1);
+}
+
+Test(stream, past_the_window_frames_are_held_until_the_hub_acknowledges)
+{
+	generate(0, PROTO_FRAME_WINDOW);
+	cr_assert_eq(frame()->index, PROTO_FRAME_WINDOW - 1);
+	generate(PROTO_FRAME_WINDOW, PROTO_FRAME_WINDOW + 30);
+	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
+	/* One place is free: what waited comes in one frame. */
+	rig_control(&r, CONTROL_ACK, "j1", 1, 1);
+	cr_assert_eq(frame()->index, PROTO_FRAME_WINDOW);
+	cr_assert_eq(frame()->n_ids, 30);
+	cr_assert_eq(frame()->text.n, 30);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 1);
+	generate(PROTO_FRAME_WINDOW + 30, PROTO_FRAME_WINDOW + 31);
+	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
+}
+
+Test(stream, the_end_waits_for_the_frames_before_it)
+{
+	generate(0, PROTO_FRAME_WINDOW + 1);
+	rig_done(&r, run, PROTO_FRAME_WINDOW + 1, FINISH_LENGTH);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 0);
+	rig_control(&r, CONTROL_ACK, "j1", 1, PROTO_FRAME_WINDOW);
+	cr_assert_eq(rig_find(&r, AGENT_ACT_EVENT, 0)->job_event.type, JOB_EVENT_TOKENS);
+	cr_assert_eq(rig_find(&r, AGENT_ACT_EVENT, 1)->job_event.type, JOB_EVENT_DONE);
+}
+
+Test(stream, a_failure_does_not_wait_for_the_frames_before_it)
+{
+	generate(0, PROTO_FRAME_WINDOW + 1);
+	rig_exit(&r, 9);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_FAILED, "j1", 1)->index, PROTO_FRAME_WINDOW + 1);
+}
+
+Test(stream, a_resend_goes_back_and_sends_all_of_it_in_one_frame)
+{
+	generate(0, 20);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 5);
+	cr_assert_eq(frame()->index, 5);
+	cr_assert_eq(frame()->n_ids, 15);
+	generate(20, 21);
+	cr_assert_eq(frame()->index, 20);
+}
+
+Test(stream, a_resend_without_anything_new_shows_that_the_job_lives)
+{
+	generate(0, 4);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 4);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_PROGRESS, "j1", 1)->index, 4);
+	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
+}
+
+Test(stream, a_resend_of_a_waiting_job_shows_that_it_lives)
+{
+	rig_job(&r, "j2", 1);
+	rig_job(&r, "j3", 1);
+	rig_control(&r, CONTROL_RESEND, "j3", 1, 0);
+	rig_must_say(&r, JOB_EVENT_PROGRESS, "j3", 1);
+}
+
+Test(stream, a_resend_from_before_the_prefix_is_answered)
+{
+	const uint32_t prefix[] = { 1, 2 };
+
+	rig_job_msg(&r, (struct job_msg){ .job = SPAN("j2"), .attempt = 2, .prefix = prefix, .n_prefix = 2 });
+	rig_control(&r, CONTROL_RESEND, "j2", 2, 0);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_PROGRESS, "j2", 2)->index, 2);
+}
+
+Test(stream, a_resend_after_the_end_brings_tokens_and_end)
+{
+	generate(0, 10);
+	rig_done(&r, run, 10, FINISH_STOP);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 7);
+	cr_assert_eq(frame()->index, 7);
+	rig_must_say(&r, JOB_EVENT_DONE, "j1", 1);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 10);
+	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
+	rig_must_say(&r, JOB_EVENT_DONE, "j1", 1);
+	cr_assert_null(rig_said(&r, JOB_EVENT_PROGRESS));
+}
+
+Test(stream, a_resend_past_the_end_is_harmless)
+{
+	generate(0, 3);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 60000);
+	rig_must_say(&r, JOB_EVENT_PROGRESS, "j1", 1);
+	generate(3, 4);
+	cr_assert_eq(frame()->index, 3);
+}
+
+Test(stream, frames_sent_again_are_acknowledged_like_the_first)
+{
+	generate(0, PROTO_FRAME_WINDOW);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 0);
+	cr_assert_eq(frame()->n_ids, PROTO_FRAME_WINDOW, "the window is open again");
+	/* Late copies of the first frames reach the hub after all. */
+	rig_control(&r, CONTROL_ACK, "j1", 1, PROTO_FRAME_WINDOW);
+	generate(PROTO_FRAME_WINDOW, PROTO_FRAME_WINDOW + 1);
+	cr_assert_eq(frame()->index, PROTO_FRAME_WINDOW);
+}
+
+Test(stream, an_acknowledgement_during_a_rewind_skips_what_the_hub_has)
+{
+	generate(0, 10);
+	rig_simple(&r, AGENT_EV_CONGESTED);
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 2);
+	rig_control(&r, CONTROL_ACK, "j1", 1, 6);
+	rig_simple(&r, AGENT_EV_WRITABLE);
+	cr_assert_eq(frame()->index, 6);
+	cr_assert_eq(frame()->n_ids, 4);
+}
+
+Test(stream, while_congested_tokens_are_gathered_and_then_sent_together)
+{
+	rig_simple(&r, AGENT_EV_CONGESTED);
+	generate(0, 50);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 0);
+	rig_simple(&r, AGENT_EV_WRITABLE);
+	cr_assert_eq(frame()->index, 0);
+	cr_assert_eq(frame()->n_ids, 50);
+}
+
+Test(stream, while_the_link_is_down_tokens_are_gathered_and_then_sent_together)
+{
+	generate(0, 2);
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	generate(2, 12);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 0);
+	rig_link_up(&r);
+	cr_assert_eq(frame()->index, 2, "no repeats: the hub asks for what it has not got");
+	cr_assert_eq(frame()->n_ids, 10);
+}
+
+Test(stream, an_end_the_hub_may_have_missed_is_said_again_after_a_loss)
+{
+	rig_done(&r, run, 0, FINISH_STOP);
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	rig_link_up(&r);
+	rig_must_say(&r, JOB_EVENT_DONE, "j1", 1);
+	rig_control(&r, CONTROL_END, "j1", 1, 0);
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	rig_link_up(&r);
+	cr_assert_null(rig_said(&r, JOB_EVENT_DONE));
+}
+
+Test(stream, an_acceptance_the_hub_may_have_missed_is_said_again_after_a_loss)
+{
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	rig_link_up(&r);
+	rig_must_say(&r, JOB_EVENT_ACCEPTED, "j1", 1);
+	rig_control(&r, CONTROL_ACK, "j1", 1, 0);
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	rig_link_up(&r);
+	cr_assert_null(rig_said(&r, JOB_EVENT_ACCEPTED));
+}
+
+Test(stream, a_gathered_frame_keeps_to_its_bounds_and_nothing_is_lost)
+{
+	static char text[9000];
+	uint64_t next = 0;
+
+	memset(text, 'y', sizeof(text) - 1);
+	rig_simple(&r, AGENT_EV_LINK_DOWN);
+	for (int i = 0; i < 40; i++)
+		rig_engine(&r, (struct engine_msg){ .type = ENGINE_TOKENS,
+				       .job = run,
+				       .index = (uint64_t)i,
+				       .ids = (const uint32_t[]){ 1 },
+				       .n_ids = 1,
+				       .text = span_of(text) });
+	rig_link_up(&r);
+	for (int steps = 0; next < 40; steps++) {
+		const struct agent_action *act;
+		size_t bytes = 0;
+
+		for (size_t i = 0; (act = rig_find(&r, AGENT_ACT_EVENT, i)) != NULL; i++) {
+			if (act->job_event.type != JOB_EVENT_TOKENS)
+				continue;
+			cr_assert_eq(act->job_event.index, next);
+			cr_assert_leq(act->job_event.text.n, 32u << 10);
+			next += act->job_event.n_ids;
+			bytes += act->job_event.text.n;
+		}
+		cr_assert_leq(bytes, (256u + 32) << 10, "a step sends so much at most");
+		cr_assert_lt(steps, 3);
+		if (next < 40)
+			cr_assert_eq(agent_deadline(r.a), r.now, "and the rest at once");
+		rig_simple(&r, AGENT_EV_TICK);
+	}
+}
+
+Test(stream, a_frame_has_a_bounded_number_of_tokens)
+{
+	char text[3001];
+
+	memset(text, 'z', sizeof(text) - 1);
+	text[3000] = '\0';
+	rig_simple(&r, AGENT_EV_CONGESTED);
+	for (uint64_t i = 0; i < 3; i++)
+		rig_tokens(&r, run, 3000 * i, text);
+	rig_simple(&r, AGENT_EV_WRITABLE);
+	for (uint64_t i = 0; i < 3; i++)
+		cr_assert_eq(rig_find(&r, AGENT_ACT_EVENT, i + 1)->job_event.n_ids, 3000); /* after ACCEPTED */
+}
+
+Test(stream, a_token_without_text_counts)
+{
+	rig_engine(&r, (struct engine_msg){
+			       .type = ENGINE_TOKENS, .job = run, .index = 0, .ids = (const uint32_t[]){ 9 }, .n_ids = 1 });
+	cr_assert_eq(frame()->n_ids, 1);
+	rig_done(&r, run, 1, FINISH_STOP);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_DONE, "j1", 1)->index, 1);
+}
+
+Test(stream, an_answer_over_the_limit_ends_the_job)
+{
+	static char text[ENGINE_MAX_OUT - 1024];
+	uint64_t index = 0;
+
+	memset(text, 'y', sizeof(text));
+	while (rig_said(&r, JOB_EVENT_FAILED) == NULL && index < 100) {
+		rig_engine(&r, (struct engine_msg){ .type = ENGINE_TOKENS,
+				       .job = run,
+				       .index = index++,
+				       .ids = (const uint32_t[]){ 9 },
+				       .n_ids = 1,
+				       .text = span_mem(text, sizeof(text)) });
+		if (rig_said(&r, JOB_EVENT_FAILED) == NULL)
+			rig_control(&r, CONTROL_ACK, "j1", 1, index);
+	}
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_FAILED, "j1", 1)->code, CODE_TOO_LARGE);
+	cr_assert_eq(rig_sent(&r, ENGINE_CANCEL)->job, run);
+	cr_assert_leq((index - 1) * sizeof(text), PROTO_MAX_ANSWER);
+	cr_assert_null(rig_find(&r, AGENT_ACT_ENGINE_KILL, 0), "the engine did nothing wrong");
+}
