@@ -44,7 +44,7 @@ void attempt_dispatch(struct hub *h, struct job *j)
 	};
 	h->counters.dispatch_repeats += j->tries > 0;
 	j->tries++;
-	j->sent_ms = h->now_ms;
+	j->sent_ms = j->told_ms = h->now_ms;
 	jobs_arm(h, j);
 }
 
@@ -74,7 +74,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 static void ask_again(struct hub *h, struct job *j)
 {
 	act_job_control(h, j, CONTROL_RESEND, j->n_ids);
-	j->asked_ms = h->now_ms;
+	j->asked_ms = j->told_ms = h->now_ms;
 	j->asked_index = j->n_ids;
 	jobs_arm(h, j);
 }
@@ -251,6 +251,15 @@ static bool keep_tokens(struct job *j, const struct job_event *e)
 	return true;
 }
 
+/* Also after a while: an agent that hears nothing from the hub gives its work up. */
+static void acknowledge(struct hub *h, struct job *j)
+{
+	if (++j->n_frames % h->config.ack_frames != 0 && h->now_ms < j->told_ms + h->config.silence_ms)
+		return;
+	act_job_control(h, j, CONTROL_ACK, j->n_ids);
+	j->told_ms = h->now_ms;
+}
+
 static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 {
 	size_t first = j->n_ids, byte = j->text.n;
@@ -277,8 +286,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	j->token_ms = h->now_ms;
 	if (j->stream && !j->is_deaf)
 		act_tokens(h, j, first, byte);
-	if (++j->n_frames % h->config.ack_frames == 0)
-		act_job_control(h, j, CONTROL_ACK, j->n_ids);
+	acknowledge(h, j);
 }
 
 static bool is_digest_right(const struct job *j, const struct job_event *e)

@@ -118,6 +118,7 @@ struct job {
 	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
 	uint64_t heard_ms, token_ms; /* last sign of life, last token (or accepted) */
 	uint64_t asked_ms;           /* last RESEND; 0: none */
+	uint64_t told_ms;            /* last word to the agent about it */
 	size_t asked_index, n_frames;
 	bool has_token, lingers; /* lingers: ended here, the agent has not confirmed */
 

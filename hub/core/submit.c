@@ -31,16 +31,23 @@ static void refuse(struct hub *h, const struct hub_event *ev, enum code code, st
 
 /* ---- is it valid ---- */
 
+static size_t prompt_bytes(const struct submit *s)
+{
+	size_t n = s->prompt.n;
+
+	for (size_t i = 0; i < s->n_messages; i++)
+		n += s->messages[i].content.n;
+	return n;
+}
+
 static enum code check_prompt(const struct submit *s, struct buf *why)
 {
-	size_t bytes = s->prompt.n;
+	size_t bytes = prompt_bytes(s);
 
 	if (s->prompt.n > 0 && s->n_messages > 0) {
 		buf_addf(why, "there are both a prompt and messages: send one of the two");
 		return CODE_BAD_REQUEST;
 	}
-	for (size_t i = 0; i < s->n_messages; i++)
-		bytes += s->messages[i].content.n;
 	if (bytes == 0) {
 		buf_addf(why, "there is nothing to answer: send a prompt, or messages with content");
 		return CODE_BAD_REQUEST;
@@ -298,7 +305,7 @@ static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why
 	struct submit *body;
 	struct span bytes;
 
-	if (!has_memory(h, sizeof(struct job) + ev->submit->prompt.n)) {
+	if (!has_memory(h, sizeof(struct job) + prompt_bytes(ev->submit))) {
 		buf_addf(why, "the hub holds as many prompts and answers as it may: try again later");
 		return CODE_QUEUE_FULL;
 	}

@@ -84,6 +84,7 @@ static void step(struct rig *r, const struct hub_event *ev)
 
 void rig_init(struct rig *r, const struct hub_config *c)
 {
+	rig_fini(r);
 	memset(r, 0, sizeof(*r));
 	r->now = 1000000;
 	cr_assert_eq(hub_new(c, &r->h), 0);

@@ -22,7 +22,7 @@ struct rig {
 };
 
 struct hub_config rig_config(void);
-void rig_init(struct rig *r, const struct hub_config *c);
+void rig_init(struct rig *r, const struct hub_config *c); /* begins anew if need be: *r is zero or was used */
 void rig_fini(struct rig *r);
 void rig_event(struct rig *r, struct hub_event ev);
 void rig_persisted(struct rig *r, uint64_t seq);

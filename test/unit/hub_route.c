@@ -1,0 +1,309 @@
+/* Which agent gets which job, and in which order jobs wait. */
+#include <criterion/criterion.h>
+
+#include "hub_rig.h"
+
+static struct rig r;
+
+static void init_policy(enum hub_policy policy)
+{
+	struct hub_config c = rig_config();
+
+	c.policy = policy;
+	rig_init(&r, &c);
+}
+
+static void init(void)
+{
+	init_policy(HUB_LEAST_LOADED);
+}
+
+static void fini(void)
+{
+	rig_fini(&r);
+}
+
+TestSuite(hub_route, .init = init, .fini = fini);
+
+/* The agent the next job goes to; "" when it waits. */
+static const char *goes_to(struct submit s)
+{
+	static char id[PROTO_MAX_ID + 1];
+	const struct hub_action *a;
+
+	rig_submit(&r, s);
+	a = rig_find(&r, HUB_ACT_DISPATCH, 0);
+	id[0] = '\0';
+	if (a != NULL)
+		cr_assert_eq(span_copy(a->agent, id, sizeof(id)), 0);
+	return id;
+}
+
+static void finish(const char *agent, const char *job)
+{
+	rig_tokens(&r, agent, job, 1, 0, "x");
+	rig_done(&r, agent, job, 1, 1, "x");
+}
+
+Test(hub_route, round_robin_goes_round)
+{
+	static const char *const expected[] = { "a", "b", "c", "a", "b", "c" };
+
+	init_policy(HUB_ROUND_ROBIN);
+	rig_agent(&r, "a", 1, 1, 8);
+	rig_agent(&r, "b", 1, 1, 4);
+	rig_agent(&r, "c", 1, 1, 8);
+	for (size_t i = 0; i < 6; i++)
+		cr_assert_str_eq(goes_to(rig_request("", false)), expected[i], "job %zu", i);
+}
+
+Test(hub_route, least_loaded_fills_in_proportion_to_slots)
+{
+	size_t a = 0, b = 0;
+
+	rig_agent(&r, "a", 1, 1, 2);
+	rig_agent(&r, "b", 1, 1, 6);
+	for (size_t i = 0; i < 8; i++) {
+		const char *id = goes_to(rig_request("", false));
+
+		a += id[0] == 'a';
+		b += id[0] == 'b';
+		if (i == 3)
+			cr_assert(a == 1 && b == 3, "a quarter and three quarters on the way, too: %zu %zu", a, b);
+	}
+	cr_assert_eq(a, 2);
+	cr_assert_eq(b, 6);
+}
+
+Test(hub_route, equals_are_taken_in_turn)
+{
+	const char *last = "";
+
+	rig_agent(&r, "a", 1, 1, 1);
+	rig_agent(&r, "b", 1, 1, 1);
+	for (int i = 0; i < 4; i++) {
+		const char *job = rig_submit(&r, rig_request("", false));
+		const char *id = rig_find(&r, HUB_ACT_DISPATCH, 0)->agent.p;
+
+		cr_assert_str_neq(id, last);
+		last = id;
+		finish(id, job);
+	}
+}
+
+Test(hub_route, an_agent_never_has_more_than_its_slots)
+{
+	const char *first;
+
+	rig_agent(&r, "a", 1, 1, 2);
+	first = rig_submit(&r, rig_request("", false));
+	goes_to(rig_request("", false));
+	cr_assert_str_eq(goes_to(rig_request("", false)), "");
+	cr_assert_eq(rig_agent_view(&r, "a").in_flight, 2);
+	cr_assert_eq(hub_counters(r.h)->queued, 1);
+	finish("a", first);
+	cr_assert_not_null(rig_dispatched(&r, "a"), "room again: the one that waited goes");
+	cr_assert_eq(rig_agent_view(&r, "a").in_flight, 2);
+	cr_assert_eq(hub_counters(r.h)->queued, 0);
+	cr_assert_eq(hub_counters(r.h)->running, 2);
+}
+
+Test(hub_route, extra_credit_lets_some_wait_at_the_agent)
+{
+	struct hub_config c = rig_config();
+
+	c.extra_credit = 1;
+	rig_init(&r, &c);
+	rig_agent(&r, "a", 1, 1, 1);
+	cr_assert_str_eq(goes_to(rig_request("", false)), "a");
+	cr_assert_str_eq(goes_to(rig_request("", false)), "a");
+	cr_assert_str_eq(goes_to(rig_request("", false)), "");
+	rig_agent(&r, "b", 1, 1, 0);
+	cr_assert_str_eq(goes_to(rig_request("", false)), "", "no slots, no credit");
+}
+
+Test(hub_route, high_goes_before_normal_before_low_and_each_in_order)
+{
+	static const enum priority order[] = { PRIORITY_LOW, PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_NORMAL,
+		PRIORITY_HIGH };
+	static const size_t expected[] = { 2, 4, 1, 3, 0 };
+	const char *running, *waiting[5];
+
+	rig_agent(&r, "a", 1, 1, 1);
+	running = rig_submit(&r, rig_request("", false));
+	for (size_t i = 0; i < 5; i++) {
+		struct submit s = rig_request("", false);
+
+		s.priority = order[i];
+		waiting[i] = rig_submit(&r, s);
+	}
+	for (size_t i = 0; i < 5; i++) {
+		finish("a", running);
+		running = waiting[expected[i]];
+		cr_assert(span_is(rig_dispatched(&r, "a")->job, running), "place %zu", i);
+	}
+}
+
+Test(hub_route, a_job_nobody_can_take_does_not_hold_up_the_others)
+{
+	struct model_info n = { .name = SPAN("n"), .state = MODEL_READY };
+	struct registration g = rig_registration("b", 1, 1);
+	struct span label = SPAN("gpu=yes");
+	struct submit picky = rig_request("", false);
+	const char *job;
+
+	g.models = &n;
+	rig_register(&r, g);
+	rig_agent(&r, "a", 1, 1, 1);
+	job = rig_submit(&r, rig_request("", false));
+	cr_assert_str_eq(goes_to(rig_request("", false)), "");
+	picky.model = SPAN("n");
+	cr_assert_str_eq(goes_to(picky), "b", "another model has its own line");
+	picky.model = SPAN("m");
+	picky.require = &label;
+	picky.n_require = 1;
+	picky.priority = PRIORITY_HIGH;
+	cr_assert_str_eq(goes_to(picky), "");
+	finish("a", job);
+	cr_assert_not_null(rig_dispatched(&r, "a"), "the head of the line does not fit, the next one does");
+}
+
+static struct registration labelled(const char *id, const struct span *labels, size_t n)
+{
+	struct registration g = rig_registration(id, 1, 1);
+
+	g.labels = labels;
+	g.n_labels = n;
+	g.slots = 2;
+	return g;
+}
+
+Test(hub_route, required_labels_must_all_be_there_preferred_ones_tip_the_scale)
+{
+	struct span eu[] = { SPAN("zone=eu"), SPAN("disk=ssd") }, us[] = { SPAN("zone=us") };
+	struct span need[] = { SPAN("zone=eu"), SPAN("disk=ssd") };
+	struct submit s = rig_request("", false);
+
+	rig_agent(&r, "x", 1, 1, 64);
+	rig_register(&r, labelled("eu", eu, 2));
+	rig_register(&r, labelled("us", us, 1));
+	s.prefer = us;
+	s.n_prefer = 1;
+	cr_assert_str_eq(goes_to(s), "us");
+	cr_assert_str_eq(goes_to(s), "us");
+	cr_assert_str_neq(goes_to(s), "us", "it is full: a preference does not wait");
+	s.n_prefer = 0;
+	s.require = need;
+	s.n_require = 2;
+	cr_assert_str_eq(goes_to(s), "eu");
+	cr_assert_str_eq(goes_to(s), "eu");
+	cr_assert_str_eq(goes_to(s), "", "a requirement does");
+}
+
+Test(hub_route, the_agent_that_failed_a_job_is_not_asked_again_while_there_are_others)
+{
+	const char *job, *other;
+
+	rig_agent(&r, "a", 1, 1, 1);
+	rig_agent(&r, "b", 1, 1, 1);
+	job = rig_submit(&r, rig_request("", false));
+	other = rig_submit(&r, rig_request("", false));
+	rig_say(&r, "b", rig_said(JOB_EVENT_ACCEPTED, other, 1));
+	rig_failed(&r, "a", job, 1, CODE_ENGINE_CRASHED);
+	rig_pass(&r, 1000);
+	cr_assert_eq(rig_count(&r, HUB_ACT_DISPATCH), 0, "a is free, but has just failed it");
+	finish("b", other);
+	cr_assert(span_is(rig_dispatched(&r, "b")->job, job));
+}
+
+Test(hub_route, but_it_is_asked_again_after_a_while_or_when_it_is_the_only_one)
+{
+	const char *job;
+
+	rig_agent(&r, "a", 1, 1, 1);
+	job = rig_submit(&r, rig_request("", false));
+	rig_failed(&r, "a", job, 1, CODE_ENGINE_CRASHED);
+	rig_pass(&r, 100);
+	cr_assert_eq(rig_dispatched(&r, "a")->attempt, 2);
+	rig_agent(&r, "b", 1, 1, 1);
+	rig_submit(&r, rig_request("", false)); /* b is busy now, for long */
+	rig_failed(&r, "a", job, 2, CODE_ENGINE_CRASHED);
+	rig_pass(&r, 500);
+	cr_assert_null(rig_dispatched(&r, "a"));
+	rig_keep_alive(&r, "a", 5200);
+	cr_assert_not_null(rig_dispatched(&r, "a"));
+}
+
+Test(hub_route, a_model_that_is_loading_is_waited_for)
+{
+	struct model_info m = { .name = SPAN("m"), .state = MODEL_LOADING };
+	struct registration g = rig_registration("a", 1, 1);
+
+	g.models = &m;
+	rig_register(&r, g);
+	cr_assert_str_eq(goes_to(rig_request("", false)), "");
+	rig_keep_alive(&r, "a", 60000);
+	cr_assert_eq(rig_count(&r, HUB_ACT_ANSWER), 0);
+	m.state = MODEL_READY;
+	g.seq++;
+	rig_register(&r, g);
+	cr_assert_not_null(rig_dispatched(&r, "a"));
+}
+
+Test(hub_route, a_known_model_without_anyone_online_is_waited_for_but_not_for_ever)
+{
+	rig_agent(&r, "a", 1, 1, 1);
+	rig_status(&r, "a", 1, 1, AGENT_OFFLINE);
+	rig_pass(&r, 250);
+	cr_assert_str_eq(goes_to(rig_request("", false)), "");
+	rig_pass(&r, 29999);
+	cr_assert_eq(rig_count(&r, HUB_ACT_ANSWER), 0);
+	rig_pass(&r, 1);
+	cr_assert_gt(rig_must_refuse(&r, CODE_NO_AGENT)->retry_after_ms, 0);
+}
+
+Test(hub_route, waiting_behind_others_is_not_waiting_in_vain)
+{
+	const char *job;
+
+	rig_agent(&r, "a", 1, 1, 1);
+	job = rig_submit(&r, rig_request("", false));
+	goes_to(rig_request("", false));
+	rig_tokens(&r, "a", job, 1, 0, "x");
+	for (int i = 1; i < 40; i++) {
+		rig_keep_alive(&r, "a", 2000);
+		rig_tokens(&r, "a", job, 1, (uint64_t)i, "x");
+	}
+	cr_assert_eq(hub_counters(r.h)->queued, 1);
+}
+
+Test(hub_route, work_that_waited_goes_to_whoever_comes)
+{
+	rig_agent(&r, "a", 1, 1, 1);
+	for (int i = 0; i < 4; i++)
+		rig_submit(&r, rig_request("", false));
+	rig_agent(&r, "b", 1, 1, 2);
+	cr_assert_eq(rig_count(&r, HUB_ACT_DISPATCH), 2);
+	cr_assert_eq(hub_counters(r.h)->queued, 1);
+}
+
+Test(hub_route, a_big_fleet_is_used_evenly)
+{
+	static char ids[200][8];
+	size_t most = 0;
+
+	for (size_t i = 0; i < 200; i++) {
+		ids[i][0] = 'n';
+		ids[i][1] = (char)('a' + i / 20);
+		ids[i][2] = (char)('a' + i % 20);
+		rig_agent(&r, ids[i], 1, 1, 4);
+	}
+	for (int i = 0; i < 400; i++)
+		cr_assert_str_neq(goes_to(rig_request("", false)), "");
+	for (size_t i = 0; i < 200; i++) {
+		size_t n = rig_agent_view(&r, ids[i]).in_flight;
+
+		most = n > most ? n : most;
+	}
+	cr_assert_eq(most, 2, "400 jobs on 200 agents are two each");
+}
