@@ -296,6 +296,10 @@ void json_add_string(struct buf *out, struct span s)
 /* The fewest digits that read back as the same number. */
 static void put_real(struct buf *out, double v)
 {
+	if (fabs(v) < 1e15 && v == floor(v)) {
+		buf_addf(out, "%.0f", v); /* 20, not 2e+01 */
+		return;
+	}
 	for (int digits = 1; digits <= 17 && out->err == 0; digits++) {
 		char text[32];
 
