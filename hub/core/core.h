@@ -209,6 +209,8 @@ static inline bool fleet_has_room(const struct hub *h, const struct agent *a)
 /* ---- models.c ---- */
 
 struct model *models_find(const struct hub *h, struct span name);
+/* The one a request means: by name, and without a name the only one there is. */
+struct model *models_asked(const struct hub *h, struct span name);
 struct model *models_ref(struct model *m);
 void models_unref(struct hub *h, struct model *m);
 /* The agent's holds follow its registration; it must be closed. */

@@ -20,6 +20,17 @@ struct model *models_find(const struct hub *h, struct span name)
 	return NULL;
 }
 
+struct model *models_asked(const struct hub *h, struct span name)
+{
+	struct list *first = h->model_list.next;
+
+	if (name.n > 0)
+		return models_find(h, name);
+	if (list_empty(&h->model_list) || first->next != &h->model_list)
+		return NULL;
+	return CONTAINER(first, struct model, all);
+}
+
 static struct model *model_get(struct hub *h, struct span name)
 {
 	struct model *m = models_find(h, name);

@@ -96,8 +96,6 @@ static enum code check_head(const struct hub_event *ev, struct buf *why)
 
 	if (ev->user.n == 0 || ev->user.n > PROTO_MAX_ID)
 		buf_addf(why, "the user's name must have 1 to %u characters", PROTO_MAX_ID);
-	else if (s->model.n == 0)
-		buf_addf(why, "no model is named: set \"model\"; /v1/models lists them");
 	else if (s->model.n > PROTO_MAX_NAME)
 		buf_addf(why, "the model's name is longer than %u bytes", PROTO_MAX_NAME);
 	else if (s->id.n > 0 && !span_is_id(s->id))
@@ -131,7 +129,7 @@ static enum code check(const struct hub_event *ev, struct buf *why)
 
 static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
 {
-	const struct model *m = models_find(h, s->model);
+	const struct model *m = models_asked(h, s->model);
 	const char *sentence;
 
 	if (hub_is_blind(h, &sentence)) {
@@ -141,6 +139,12 @@ static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
 	if (m == NULL && list_empty(&h->model_list)) {
 		buf_addf(why, "no agent has announced itself yet: start one, or try again shortly");
 		return CODE_NO_AGENT;
+	}
+	if (m == NULL && s->model.n == 0) {
+		buf_addf(why, "there are several models, name one with \"model\":");
+		LIST_EACH(it, &h->model_list)
+		buf_addf(why, " %s", CONTAINER(it, struct model, all)->name);
+		return CODE_BAD_REQUEST;
 	}
 	if (m == NULL) {
 		buf_addf(why, "no agent has the model \"%.*s\"; /v1/models lists those there are", SPAN_FMT(s->model));
@@ -250,7 +254,7 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 
 	if ((rc = span_copy(ev->user, j->user, sizeof(j->user))) < 0 ||
 		(rc = span_copy(ev->submit->id, j->key, sizeof(j->key))) < 0 ||
-		(rc = span_copy(body->model, j->model_name, sizeof(j->model_name))) < 0 ||
+		(rc = span_copy(span_of(j->model->name), j->model_name, sizeof(j->model_name))) < 0 ||
 		(rc = submit_reply_copy(&ev->reply, ev->submit->correlation, &j->reply)) < 0)
 		return rc;
 	j->id = id_new(&h->rng);
@@ -280,6 +284,8 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 	struct job *j = calloc(1, sizeof(*j));
 	int rc = ERR_NOMEM;
 
+	if (j != NULL)
+		j->model = models_asked(h, body->model); /* admit() has found it */
 	if (j == NULL || (rc = job_fill(h, j, ev, body, bytes.n)) < 0 || (rc = timers_reserve(&h->timers)) < 0) {
 		if (j != NULL)
 			free(j->reply.mem);
@@ -289,7 +295,7 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 	}
 	if (ev->submit->id.n > 0)
 		sha256_of(bytes, j->digest);
-	j->model = models_ref(models_find(h, body->model));
+	models_ref(j->model);
 	jobs_add(h, j);
 	return 0;
 }

@@ -43,7 +43,6 @@ static const struct {
 	struct submit s;
 	enum code code;
 } refused[] = {
-	{ "no model", { .prompt = { "p", 1 } }, CODE_BAD_REQUEST },
 	{ "a model nobody has", { .model = { "other", 5 }, .prompt = { "p", 1 } }, CODE_MODEL_UNKNOWN },
 	{ "nothing to answer", { .model = { "m", 1 } }, CODE_BAD_REQUEST },
 	{ "an empty message", { .model = { "m", 1 }, .messages = &silent, .n_messages = 1 }, CODE_BAD_REQUEST },
@@ -72,6 +71,22 @@ Test(hub_submit, what_is_not_valid_is_refused_with_a_code_and_a_sentence)
 	}
 	cr_assert_eq(hub_counters(r.h)->jobs_refused, sizeof(refused) / sizeof(refused[0]));
 	cr_assert_eq(hub_counters(r.h)->jobs_submitted, 0);
+}
+
+Test(hub_submit, without_a_name_the_only_model_is_meant_and_several_are_listed)
+{
+	struct model_info two[] = { { .name = SPAN("m"), .state = MODEL_READY },
+		{ .name = SPAN("other"), .state = MODEL_READY } };
+	struct registration g = rig_registration("b", 1, 1);
+	struct submit s = { .prompt = SPAN("p") };
+
+	rig_submit(&r, s);
+	cr_assert(span_is(rig_find(&r, HUB_ACT_DISPATCH, 0)->job.model, "m"));
+	g.models = two;
+	g.n_models = 2;
+	rig_register(&r, g);
+	rig_submit_to(&r, "alice", s, "t", 0);
+	cr_assert_neq(strstr(rig_must_refuse(&r, CODE_BAD_REQUEST)->message.p, "m other"), NULL);
 }
 
 Test(hub_submit, a_refusal_goes_where_the_request_came_from)
