@@ -109,7 +109,8 @@ static size_t mutate(struct rng *rng, uint8_t *p, size_t n)
 
 int main(int argc, char **argv)
 {
-	uint64_t mutations = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000, seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+	uint64_t mutations = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000,
+		 seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
 	uint8_t *work = malloc(MAX_SIZE);
 	struct rng rng;
 
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n_inputs; i++)
 		free(inputs[i].p);
 	free(work);
-	printf("%zu inputs, %" PRIu64 " mutations from seed %" PRIu64 "\n1 passed, 0 failed, 0 skipped\n", n_inputs, mutations, seed);
+	printf("%zu inputs, %" PRIu64 " mutations from seed %" PRIu64 "\n1 passed, 0 failed, 0 skipped\n", n_inputs,
+		mutations, seed);
 	return 0;
 }
