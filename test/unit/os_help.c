@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -100,6 +101,7 @@ static bool accepts(int port)
 	return ok;
 }
 
+/* "user root": a broker that changes its user loses the signal of its parent's death. */
 static void write_config(const char *path, int port, const char *extra)
 {
 	FILE *f = fopen(path, "we");
@@ -107,8 +109,8 @@ static void write_config(const char *path, int port, const char *extra)
 	cr_assert_not_null(f);
 	(void)fprintf(f,
 		"per_listener_settings false\nlistener %d 127.0.0.1\nallow_anonymous true\npersistence false\n"
-		"set_tcp_nodelay true\nmax_queued_messages 20000\nlog_dest none\n%s\n",
-		port, extra != NULL ? extra : "");
+		"set_tcp_nodelay true\nmax_queued_messages 20000\nlog_dest none\n%s\n%s\n",
+		port, geteuid() == 0 ? "user root" : "", extra != NULL ? extra : "");
 	cr_assert_eq(fclose(f), 0);
 }
 
@@ -116,7 +118,7 @@ void help_broker_start(struct help_broker *b, int port, const char *extra)
 {
 	char *file = child_find("mosquitto", "/usr/sbin"), *conf;
 	uint64_t end_ms = clock_ms() + HELP_DEADLINE_MS;
-	int status;
+	int status, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
 	if (file == NULL)
 		cr_skip_test("mosquitto is not installed");
@@ -127,8 +129,8 @@ void help_broker_start(struct help_broker *b, int port, const char *extra)
 	cr_assert_eq(child_spawn(&(struct child_spec){ .file = file,
 					 .argv = (const char *const[]){ file, "-c", conf, NULL },
 					 .fd3 = -1,
-					 .out = -1,
-					 .err = -1,
+					 .out = null,
+					 .err = null,
 					 .die_with_parent = true },
 			     &b->pid),
 		0);
@@ -137,6 +139,7 @@ void help_broker_start(struct help_broker *b, int port, const char *extra)
 			"mosquitto does not accept on port %d", port);
 		(void)usleep(5000);
 	}
+	(void)close(null);
 	free(conf);
 	free(file);
 }
