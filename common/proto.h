@@ -197,7 +197,7 @@ enum { JOB_ID = 1, JOB_ATTEMPT, JOB_EPOCH, JOB_MODEL, JOB_PROMPT, JOB_TURNS, JOB
 /* ---- hub -> agent: agents/<a>/control ---- */
 
 enum control_verb {
-	CONTROL_PING,   /* answer with a heartbeat */
+	CONTROL_PING,   /* say registration, status and heartbeat again */
 	CONTROL_CANCEL, /* job, attempt */
 	CONTROL_ACK,    /* job, attempt, index: all frames below index are safe at the hub */
 	CONTROL_RESEND, /* job, attempt, index: send again from index; also an ACK below it */

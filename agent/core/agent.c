@@ -312,7 +312,7 @@ static void control_received(struct agent *a, const struct control *c)
 	}
 	a->heard_ms = a->now;
 	switch (c->verb) {
-	case CONTROL_PING: a->is_beat_wanted = true; break;
+	case CONTROL_PING: report_all(a); break;
 	case CONTROL_DRAIN: a->is_drained = true; break;
 	case CONTROL_RESUME: a->is_drained = false; break;
 	default: jobs_control(a, c); break;

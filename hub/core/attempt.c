@@ -16,6 +16,7 @@
 
 #include "sha256.h"
 
+#define RESEND_MS 100 /* at least, between two questions for what an end left missing */
 #define STRAY_MS 100 /* at most one CANCEL for unwanted work per agent in that time */
 
 /* ---- sending ---- */
@@ -88,10 +89,10 @@ void attempt_resend(struct hub *h, struct job *j)
 }
 
 /* One question a gap; the silence timer repeats it. */
-static void gap(struct hub *h, struct job *j)
+static void gap(struct hub *h, struct job *j, uint64_t patience_ms)
 {
 	h->counters.gaps++;
-	if (j->asked_ms == 0 || j->asked_index != j->n_ids)
+	if (j->asked_ms == 0 || j->asked_index != j->n_ids || h->now_ms >= j->asked_ms + patience_ms)
 		ask_again(h, j);
 }
 
@@ -271,7 +272,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	if (RULE(h, INDEX) && e->index != j->n_ids) {
 		h->counters.frames_fenced_index++;
 		if (e->index > j->n_ids)
-			gap(h, j);
+			gap(h, j, h->config.silence_ms);
 		return;
 	}
 	if (!keep_tokens(j, e)) {
@@ -313,7 +314,7 @@ static void on_altered(struct hub *h, struct job *j)
 static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 {
 	if (RULE(h, COUNT) && e->index > j->n_ids) {
-		gap(h, j);
+		gap(h, j, RESEND_MS); /* it comes behind all tokens: what is missing now is lost */
 		return;
 	}
 	if ((RULE(h, COUNT) && e->index < j->n_ids) || (RULE(h, DIGEST) && !is_digest_right(j, e))) {

@@ -62,7 +62,7 @@ struct agent {
 	struct hold *holds;
 	size_t n_holds, n_jobs;
 	uint64_t status_epoch, status_conn; /* the last status, whoever sent it */
-	uint64_t since_ms, seen_ms, busy_ms, gone_ms, lost_ms, stray_ms;
+	uint64_t since_ms, seen_ms, busy_ms, gone_ms, lost_ms, stray_ms, asked_ms;
 	struct heartbeat heartbeat;
 	unsigned status_state;
 	enum life life;

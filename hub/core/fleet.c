@@ -14,6 +14,7 @@
 
 #define INTERVAL_MIN_MS 100
 #define INTERVAL_MAX_MS 60000
+#define WHO_MS 1000 /* an agent whose heartbeats tell more than we know is asked so often */
 
 struct agent *fleet_find(const struct hub *h, struct span id)
 {
@@ -383,14 +384,37 @@ void fleet_status(struct hub *h, const struct hub_event *ev)
 		h->counters.status_stale++;
 }
 
+/* A heartbeat tells of a life, a connection, slots or a drain that we have no word of: a
+ * broker drops what is over its queue's limit, registrations too. */
+static bool is_news(const struct agent *a, const struct heartbeat *b)
+{
+	const struct registration *r = a->reg;
+
+	if (r == NULL || b->epoch != r->epoch)
+		return r == NULL || b->epoch > r->epoch;
+	if (b->conn != r->conn)
+		return b->conn > r->conn;
+	return b->slots != r->slots || (b->state == AGENT_DRAINING) != a->draining;
+}
+
+static void ask_who(struct hub *h, struct agent *a, const struct heartbeat *b)
+{
+	if (a->asked_ms != 0 && h->now_ms < a->asked_ms + WHO_MS)
+		return;
+	a->asked_ms = h->now_ms;
+	act_control(h, a, CONTROL_PING, b->epoch, SPAN_NONE, 0, 0);
+}
+
 void fleet_heartbeat(struct hub *h, const struct hub_event *ev)
 {
-	struct agent *a = fleet_find(h, ev->agent);
+	struct agent *a = agent_get(h, ev->agent);
 	const struct heartbeat *b = ev->heartbeat;
 
-	if (a == NULL || a->reg == NULL || a->quarantined)
+	if (a == NULL || a->quarantined)
 		return;
-	if (b->epoch != a->reg->epoch || b->conn != a->reg->conn) {
+	if (is_news(a, b))
+		ask_who(h, a, b);
+	if (a->reg == NULL || b->epoch != a->reg->epoch || b->conn != a->reg->conn) {
 		h->counters.status_stale++;
 		return;
 	}

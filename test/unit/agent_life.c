@@ -188,11 +188,13 @@ Test(life, a_heartbeat_tells_tokens_and_samples)
 	cr_assert(b->mem_available == 11 && b->rss == 22 && b->load_milli == 33 && b->bad_messages == 44);
 }
 
-Test(life, a_ping_is_answered_with_a_heartbeat)
+Test(life, a_ping_is_answered_with_all_there_is_to_say)
 {
 	rig_pass(&r, 1000);
 	rig_control(&r, CONTROL_PING, "", 0, 0);
 	cr_assert_not_null(rig_find(&r, AGENT_ACT_HEARTBEAT, 0));
+	cr_assert_not_null(rig_find(&r, AGENT_ACT_REGISTER, 0));
+	cr_assert_not_null(rig_find(&r, AGENT_ACT_STATUS, 0));
 }
 
 Test(life, another_hub_is_told_everything_within_a_jitter_that_grows_with_the_fleet)

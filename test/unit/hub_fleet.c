@@ -287,6 +287,38 @@ Test(hub_fleet, one_that_was_only_frozen_is_back_with_its_next_heartbeat)
 	cr_assert_eq(rig_presence(&r, "a"), HUB_PRESENCE_ONLINE);
 }
 
+Test(hub_fleet, a_heartbeat_that_tells_more_than_is_known_is_asked_about)
+{
+	struct heartbeat b = { .epoch = 1, .conn = 1, .state = AGENT_ONLINE, .slots = 1 };
+	struct hub_event ev = { .type = HUB_EV_HEARTBEAT, .agent = SPAN("a"), .heartbeat = &b };
+
+	rig_event(&r, ev); /* its registration never came */
+	cr_assert_eq(rig_control(&r, CONTROL_PING)->control.epoch, 1);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 0, "not at every heartbeat");
+	rig_agent(&r, "a", 1, 1, 1);
+	rig_pass(&r, 1000);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 0, "all is known");
+	b.slots = 2;
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 1, "more slots");
+	b.slots = 1;
+	b.state = AGENT_DRAINING;
+	rig_pass(&r, 1000);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 1, "a drain");
+	b.state = AGENT_ONLINE;
+	b.conn = 2;
+	rig_pass(&r, 1000);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 1, "a new connection");
+	b.conn = 0;
+	rig_pass(&r, 1000);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_controls(&r, CONTROL_PING), 0, "an old one");
+}
+
 /* ---- what happens to its work ---- */
 
 Test(hub_fleet, a_lost_agents_work_goes_on_elsewhere_at_once)

@@ -180,7 +180,7 @@ static struct hub_event heartbeat_event(const char *id, const struct heartbeat *
 
 void rig_heartbeat(struct rig *r, const char *id, uint64_t epoch, uint64_t conn)
 {
-	struct heartbeat b = { .epoch = epoch, .conn = conn, .state = AGENT_ONLINE };
+	struct heartbeat b = { .epoch = epoch, .conn = conn, .state = AGENT_ONLINE, .slots = 1 };
 
 	rig_event(r, heartbeat_event(id, &b));
 }

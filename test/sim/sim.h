@@ -1,0 +1,242 @@
+/* sim.h - the shipped hub core and agent cores in a world made from a seed.
+ *
+ * The world has a clock, a broker, boxes with an agent and an engine each, clients, and
+ * faults.  Every message goes through the codec.  Nothing sleeps, nothing is random but
+ * by the seed: a seed that fails, fails again.
+ *
+ *   world.c   clock, what happens next, the broker's links, the hub's surroundings
+ *   box.c     a box: its agent's life, its engine, its connection
+ *   client.c  clients and what they must see
+ *   fault.c   what goes wrong, and when it stops
+ *   main.c    seeds, mutants, the report
+ *
+ * What is checked, always against what the world knows and never by the cores' own word:
+ *   - each address a client gave sees every index once, in order, then exactly one end;
+ *     each token continues exactly the tokens that client has seen (client.c)
+ *   - a whole answer is made of one coherent chain of tokens; a repeated id never runs twice
+ *   - nothing is promised or dispatched before it is recorded
+ *   - an engine never runs more sequences than it has; an agent never starts work of another
+ *     life, an older attempt, or one attempt twice (box.c)
+ *   - a living connection is never taken for a dead one by a will; what the hub holds of an
+ *     agent never goes back (world.c)
+ *   - credits: what agents are said to have in flight is what jobs are assigned
+ *   - after the last fault every job ends in bounded time; loss alone costs no attempt */
+#ifndef SIM_H
+#define SIM_H
+
+#include "agent.h"
+#include "hub.h"
+#include "id.h"
+#include "rng.h"
+#include "topic.h"
+
+#define SIM_MAX_BOXES 5
+#define SIM_MAX_JOBS 64
+#define SIM_MAX_VIEWS 6
+#define SIM_MAX_RUNS 3
+#define SIM_MAX_TOKENS 64 /* of one answer */
+#define SIM_MODEL "m"
+
+enum fault {
+	FAULT_CRASH,
+	FAULT_FREEZE,
+	FAULT_CUT,
+	FAULT_HALF_OPEN,
+	FAULT_ENGINE_CRASH,
+	FAULT_ENGINE_HANG,
+	FAULT_DRAIN,
+	FAULT_HUB_LINK,
+	FAULT_BROKER,
+	FAULT_HUB_PAUSE,
+	FAULT_SLOW_CRASH,
+	FAULT_COUNT
+};
+
+struct knobs {                          /* what kind of world it is */
+	double loss0, loss1, dup, late; /* of QoS 0, of QoS 1, doubled, delayed for long */
+	uint64_t fault_ms;              /* mean time between faults; 0: none */
+	unsigned faults;                /* bits of enum fault */
+	double corrupt;                 /* token frames whose text is altered */
+	bool has_rogue;                 /* box 0 runs jobs meant for another life */
+	bool has_liar;                  /* box 1 forges frames of others' jobs on its own topic */
+	bool is_quiet;                  /* no faults and no lost QoS 1: every job takes one attempt */
+};
+
+/* ---- the future ---- */
+
+enum future_type {
+	F_TO_HUB,
+	F_TO_BOX,
+	F_TO_BROKER_WILL,
+	F_PERSISTED,
+	F_NO_SUBSCRIBER,
+	F_HUB_UP,
+	F_HUB_WAKE,
+	F_DECODE,
+	F_ENGINE_HELLO,
+	F_ENGINE_LOADED,
+	F_ENGINE_EXIT,
+	F_ENGINE_PONG,
+	F_ENGINE_CRASH,
+	F_BOX_START,
+	F_BOX_THAW,
+	F_BOX_CONNECT,
+	F_BOX_NOTICE,
+	F_BROKER_NOTICE,
+	F_CLIENT,
+	F_FAULT
+};
+
+struct future {
+	uint64_t at, order;
+	enum future_type type;
+	enum topic_kind kind;
+	size_t who;   /* box or client job */
+	uint64_t gen; /* connection, life or engine it is for */
+	uint8_t *bytes;
+	size_t n;
+};
+
+/* ---- boxes ---- */
+
+struct run {
+	bool is_active, is_cancelled;
+	uint64_t number, chain; /* chain: hash of prompt and tokens so far */
+	uint64_t index, max_tokens, ready_at;
+};
+
+struct engine {
+	bool is_alive, is_hung;
+	uint64_t gen; /* of the child */
+	struct run runs[SIM_MAX_RUNS];
+};
+
+struct known { /* what a life was told about a job, by dispatch */
+	uint64_t job, attempt_max, generated;
+	uint64_t mine; /* bits of the attempts meant for this life */
+	uint64_t others;
+};
+
+struct box {
+	char id[8];
+	struct agent *agent; /* NULL: not running */
+	uint64_t epoch, conn;
+	bool is_linked;        /* as the agent sees it */
+	bool is_broker_linked; /* as the broker sees it */
+	bool is_cut;           /* nothing gets through, nobody knows yet */
+	bool is_stopping, was_calm;
+	uint64_t frozen_until, parallel;
+	uint64_t slow_until; /* token frames take long */
+	uint8_t *last_job;   /* a rogue's: what it was given last */
+	size_t n_last_job;
+	struct status will;
+	struct engine engine;
+	struct known known[SIM_MAX_JOBS];
+	uint8_t *retained[2]; /* registration, status: at the broker */
+	size_t n_retained[2];
+	uint64_t held_epoch, held_conn, held_seq; /* by the hub, at the last look */
+	enum hub_presence presence;
+};
+
+/* ---- clients ---- */
+
+struct view { /* one address a client gave */
+	bool stream, is_used, is_accepted, is_detached, is_tainted;
+	uint64_t next, chain;
+	unsigned n_ends, ends_due;
+	char text[SIM_MAX_TOKENS * 8];
+	size_t n_text;
+};
+
+struct cjob {
+	bool has_id, is_ended, is_cancelled, is_given_up;
+	char id[16], hub_id[ID_LEN + 8];
+	uint64_t max_tokens, deadline_ms, at, ended_at;
+	enum priority priority;
+	bool stream;
+	struct view views[SIM_MAX_VIEWS];
+	size_t n_views;
+	unsigned end_type, finish;
+	char end_text[SIM_MAX_TOKENS * 8];
+	size_t n_end_text;
+	uint64_t attempts;
+	unsigned n_submits; /* sent */
+};
+
+/* ---- the world ---- */
+
+struct record { /* of the journal */
+	uint64_t seq, attempt;
+	char id[ID_LEN + 1];
+};
+
+struct sim {
+	uint64_t seed, now, order, calm_at, give_up_at;
+	struct rng rng;
+	struct knobs knobs;
+	struct future *heap;
+	size_t n_heap, cap_heap;
+	struct hub *hub;
+	bool is_hub_linked, is_calm;
+	uint64_t hub_gen, hub_paused_until, persist_delay, lost_seen, steps;
+	struct box boxes[SIM_MAX_BOXES];
+	size_t n_boxes;
+	struct cjob jobs[SIM_MAX_JOBS];
+	size_t n_jobs, n_open;
+	struct record records[2048];
+	size_t n_records;
+	uint64_t safe_seq;
+	unsigned hub_rules_off, agent_rules_off;
+	bool is_verbose;
+	char why[256];      /* the violation; empty: none */
+	struct arena arena; /* of decoded messages */
+	uint64_t n_done, n_error;
+};
+
+/* world.c */
+bool sim_run(struct sim *s); /* true: nothing was violated */
+void sim_fini(struct sim *s);
+void sim_violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_trace(const struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_push(struct sim *s, uint64_t in_ms, struct future f);
+bool sim_chance(struct sim *s, double p);
+uint64_t sim_between(struct sim *s, uint64_t low, uint64_t high);
+void sim_to_hub(struct sim *s, size_t who, enum topic_kind kind, const struct msg_type *t, const void *m, unsigned qos);
+void sim_feed_hub(struct sim *s, const struct hub_event *ev);
+void sim_hub_link(struct sim *s, bool is_up);
+size_t sim_job_of(const struct sim *s, struct span hub_id); /* SIZE_MAX: none */
+
+/* box.c */
+void box_init(struct sim *s, size_t i);
+void box_fini(struct box *b);
+void box_start(struct sim *s, size_t i);
+void box_kill(struct sim *s, size_t i);
+void box_stop(struct sim *s, size_t i);
+void box_break(struct sim *s, size_t i, bool is_noticed); /* its connection; not noticed: half open */
+void box_future(struct sim *s, struct future *f);
+void box_tick(struct sim *s, size_t i);
+void box_message(struct sim *s, struct future *f);
+void box_engine_crash(struct sim *s, size_t i);
+uint64_t box_deadline(const struct sim *s, size_t i);
+/* A fake engine's tokens: the upper half of an id is a hash of what it continues; some have no text. */
+uint64_t chain_start(const struct sim *s, uint64_t job);
+uint32_t chain_token(struct sim *s, uint64_t chain);
+bool chain_follows(uint64_t chain, uint32_t id);
+uint64_t chain_add(uint64_t chain, uint32_t id);
+bool chain_has_text(uint32_t id);
+
+/* client.c */
+void client_init(struct sim *s);
+void client_future(struct sim *s, struct future *f);
+void client_not_heard(struct sim *s, size_t i); /* a submit found no hub */
+void client_submit_arrives(struct sim *s, struct future *f);
+void client_answer(struct sim *s, const struct hub_action *act);
+void client_detached(struct sim *s, struct hub_reply reply);
+void client_check_end(struct sim *s); /* when all is over */
+
+/* fault.c */
+void fault_plan(struct sim *s);
+void fault_happen(struct sim *s);
+void fault_stop(struct sim *s); /* from now on nothing goes wrong */
+
+#endif
