@@ -1,0 +1,113 @@
+#include "settings.h"
+
+#include "topic.h"
+
+const char *const settings_log_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
+
+_Static_assert(sizeof(enum hub_policy) == sizeof(unsigned), "an enum option is an unsigned");
+
+static const char *check_prefix(const char *value)
+{
+	struct topic t;
+
+	if (topic_make(value, TOPIC_AGENT_REGISTRATION, SPAN("x"), &t) < 0)
+		return "is too long";
+	if (value[0] == '/' || value[strlen(value) - 1] == '/' || strpbrk(value, "+#$ ") != NULL)
+		return "must be topic levels such as shoal/v1, without + # $ and blanks";
+	return NULL;
+}
+
+#define AT(m) offsetof(struct settings, m)
+#define UINT(path_, m, min_, max_, def_, unit_, help_)                                                                      \
+	{                                                                                                                   \
+		.path = (path_), .type = CONFIG_UINT, .offset = AT(m), .min = (min_), .max = (max_), .def = (def_),         \
+		.unit = (unit_), .help = (help_)                                                                            \
+	}
+#define TEXT(path_, m, min_, def_, help_)                                                                                   \
+	{                                                                                                                   \
+		.path = (path_), .type = CONFIG_TEXT, .offset = AT(m), .min = (min_), .max = 1024, .def = (def_),           \
+		.help = (help_)                                                                                             \
+	}
+#define MS(path_, m, min_, def_, help_) UINT(path_, m, min_, 3600 * 1000, def_, "ms", help_)
+
+/* clang-format off */
+static const struct config_option options[] = {
+	{ .path = "prefix", .type = CONFIG_TEXT, .offset = AT(prefix), .min = 1, .max = 128, .def = TOPIC_DEFAULT_PREFIX,
+	  .help = "first levels of every topic; the same on every box", .check = check_prefix },
+	TEXT("state_dir", state_dir, 1, "/var/lib/shoal-hub", "where hub.pid and the epoch are kept; one hub at a time"),
+	{ .path = "log.level", .type = CONFIG_ENUM, .offset = AT(log_level), .def = "info", .names = settings_log_levels,
+	  .help = "lines above this are dropped" },
+
+	TEXT("broker.host", broker.host, 1, "127.0.0.1", "name or address of the MQTT broker"),
+	UINT("broker.port", broker.port, 1, 65535, "1883", NULL, "its port"),
+	TEXT("broker.username", broker.username, 0, "", "MQTT user; empty: none"),
+	TEXT("broker.password_file", broker.password_file, 0, "", "file whose first line is the password; empty: none"),
+	TEXT("broker.cafile", broker.cafile, 0, "", "certificate authority of the broker; empty: no TLS"),
+	TEXT("broker.certfile", broker.certfile, 0, "", "our certificate, with cafile"),
+	TEXT("broker.keyfile", broker.keyfile, 0, "", "its key"),
+
+	TEXT("http.address", http.address, 1, "127.0.0.1", "address to listen on; 0.0.0.0 or :: opens it to other boxes"),
+	UINT("http.port", http.port, 0, 65535, "8080", NULL, "port to listen on; 0: any free one"),
+	{ .path = "http.hosts", .type = CONFIG_TEXTS, .offset = AT(http.hosts), .n_offset = AT(http.n_hosts), .max = 64, .def = "",
+	  .help = "names under which browsers and clients may reach us; loopback's are always fine" },
+	UINT("http.max_connections", http.max_connections, 1, 60000, "2048", NULL, "more wait to be accepted"),
+	UINT("http.max_per_address", http.max_per_address, 0, 60000, "0", NULL, "of one client address; 0: no such limit"),
+	UINT("http.max_header", http.max_header, 4096, 65536, "16384", "bytes", "request line and headers of a request"),
+	UINT("http.max_body", http.max_body, 1024, 4 << 20, "1048576", "bytes", "body of a request"),
+	UINT("http.max_bodies", http.max_bodies, 1 << 20, 1 << 30, "67108864", "bytes", "all bodies being received"),
+	UINT("http.max_waiting", http.max_waiting, 4096, 16 << 20, "262144", "bytes",
+	     "what may wait for a slow reader of a stream; past it the reader is cut and its job cancelled"),
+	MS("http.header_ms", http.header_ms, 100, "5000", "from the request line to the last header"),
+	MS("http.body_ms", http.body_ms, 100, "30000", "for the body of a request"),
+	MS("http.idle_ms", http.idle_ms, 1000, "60000", "an unused connection is closed after"),
+	MS("http.quiet_ms", http.quiet_ms, 1000, "15000", "a stream without news gets a comment after"),
+
+	{ .path = "policy", .type = CONFIG_ENUM, .offset = AT(core.policy), .def = "least_loaded", .names = hub_policy_names,
+	  .help = "how an agent is chosen among those that can take a job" },
+	UINT("fleet.max_agents", core.max_agents, 1, 1000000, "100000", NULL, "more are not registered"),
+	UINT("fleet.lease_suspect", core.lease_suspect, 1, 100, "3", "heartbeats", "missed: no new work"),
+	UINT("fleet.lease_lost", core.lease_lost, 2, 100, "4", "heartbeats", "missed: its work moves"),
+	MS("fleet.will_grace_ms", core.will_grace_ms, 0, "250", "from an agent's will to its work moving: time for an orderly reconnect"),
+	UINT("fleet.blind_min_fleet", core.blind_min_fleet, 2, 100000, "8", "agents",
+	     "half of a fleet at least so great, gone at once, means that we are blind"),
+	MS("fleet.blind_window_ms", core.blind_window_ms, 100, "10000", "how soon is at once"),
+
+	UINT("jobs.max", core.max_jobs, 1, 1000000, "100000", NULL, "live jobs"),
+	UINT("jobs.queue_max", core.queue_max, 1, 1000000, "10000", NULL, "waiting jobs; more are refused with QUEUE_FULL"),
+	UINT("jobs.max_ended", core.max_ended, 0, 1000000, "10000", NULL, "ended jobs remembered for repeated ids"),
+	UINT("jobs.attempts_max", core.attempts_max, 1, 100, "4", NULL, "agents tried for a job"),
+	UINT("jobs.extra_credit", core.extra_credit, 0, 64, "0", NULL, "jobs an agent may be given beyond its slots"),
+	UINT("jobs.ack_frames", core.ack_frames, 1, PROTO_FRAME_WINDOW / 2, "16", "frames", "token frames between acknowledgements"),
+	MS("jobs.accept_timeout_ms", core.accept_timeout_ms, 10, "1000", "a dispatch without an answer is repeated after"),
+	UINT("jobs.accept_tries", core.accept_tries, 1, 100, "3", NULL, "dispatches before another agent is tried"),
+	MS("jobs.silence_ms", core.silence_ms, 10, "2000", "a running job without news is asked after"),
+	MS("jobs.first_token_ms", core.first_token_ms, 100, "120000", "a job without a first token is moved after"),
+	MS("jobs.stall_ms", core.stall_ms, 100, "15000", "a job without a next token is moved after"),
+	MS("jobs.retry_min_ms", core.retry_min_ms, 1, "100", "wait before a second attempt; doubles"),
+	MS("jobs.retry_max_ms", core.retry_max_ms, 1, "5000", "the longest such wait"),
+	MS("jobs.no_agent_wait_ms", core.no_agent_wait_ms, 0, "30000", "a job that no agent can take for so long ends with NO_AGENT"),
+	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
+	     "prompts and answers held, of live and ended jobs; 0: no bound"),
+	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",
+	     "for jobs that name none; 0: none"),
+};
+/* clang-format on */
+
+const struct config_schema settings_schema = {
+	.size = sizeof(struct settings),
+	.options = options,
+	.n_options = sizeof(options) / sizeof(options[0]),
+};
+
+const char *settings_check(const struct settings *s)
+{
+	if (s->core.lease_lost <= s->core.lease_suspect)
+		return "fleet.lease_lost must be greater than fleet.lease_suspect";
+	if (s->core.retry_max_ms < s->core.retry_min_ms)
+		return "jobs.retry_max_ms must not be less than jobs.retry_min_ms";
+	if ((s->broker.certfile[0] != '\0') != (s->broker.keyfile[0] != '\0'))
+		return "broker.certfile and broker.keyfile go together";
+	if (s->broker.certfile[0] != '\0' && s->broker.cafile[0] == '\0')
+		return "broker.certfile needs broker.cafile";
+	return NULL;
+}

@@ -1,0 +1,37 @@
+/* settings.h - the hub's configuration: one table for the file, --set, --print-config and
+ * the manual. */
+#ifndef HUB_SETTINGS_H
+#define HUB_SETTINGS_H
+
+#include "config.h"
+#include "hub.h"
+
+struct settings {
+	char *prefix;       /* of all topics */
+	char *state_dir;    /* hub.pid, epoch */
+	unsigned log_level; /* index into settings_log_levels */
+	struct {
+		char *host;
+		uint64_t port;
+		char *username, *password_file;
+		char *cafile, *certfile, *keyfile;
+	} broker;
+	struct {
+		char *address;
+		uint64_t port;
+		char **hosts;
+		size_t n_hosts;
+		uint64_t max_connections, max_per_address;
+		uint64_t max_header, max_body, max_bodies, max_waiting;
+		uint64_t header_ms, body_ms, idle_ms, quiet_ms;
+	} http;
+	struct hub_config core; /* seed and epoch are not settings */
+};
+
+extern const struct config_schema settings_schema;
+extern const char *const settings_log_levels[];
+
+/* What one option cannot know alone; NULL, or one sentence. */
+const char *settings_check(const struct settings *s);
+
+#endif
