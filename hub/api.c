@@ -1,0 +1,348 @@
+#include "api.h"
+
+#include <stdlib.h>
+
+#include "api_proto.h"
+#include "doc.h"
+#include "openai_proto.h"
+
+#define MAX_JOBS 1000 /* shown of the live ones */
+#define MAX_MODELS 4096
+
+/* A list that grows while the core is walked.  Out of memory: it is cut short. */
+struct list {
+	void *items;
+	size_t n, cap, size, max;
+	const struct server *server;
+	uint64_t now_ms, created;
+	uint64_t total; /* also those beyond max */
+};
+
+static void *list_add(struct list *l)
+{
+	l->total++;
+	if (l->n == l->max)
+		return NULL;
+	if (l->n == l->cap) {
+		size_t cap = l->cap > 0 ? 2 * l->cap : 16;
+		void *p = realloc(l->items, cap * l->size);
+
+		if (p == NULL)
+			return NULL;
+		l->items = p;
+		l->cap = cap;
+	}
+	return memset((char *)l->items + l->n++ * l->size, 0, l->size);
+}
+
+static struct list list_of(const struct server *s, size_t size, size_t max)
+{
+	return (struct list){ .size = size, .max = max, .server = s, .now_ms = loop_now_ms(server_loop(s)) };
+}
+
+static uint64_t ago(const struct list *l, uint64_t at_ms)
+{
+	return l->now_ms > at_ms ? l->now_ms - at_ms : 0;
+}
+
+/* ---- /api/v1/agents ---- */
+
+static void add_models(const struct registration *r, struct api_agent *a)
+{
+	struct api_held_model *models = r->n_models > 0 ? calloc(r->n_models, sizeof(*models)) : NULL;
+
+	if (models == NULL)
+		return;
+	for (size_t i = 0; i < r->n_models; i++)
+		models[i] = (struct api_held_model){ .name = r->models[i].name,
+			.state = r->models[i].state,
+			.load_percent = r->models[i].load_percent,
+			.reason = r->models[i].reason };
+	a->models = models, a->n_models = r->n_models;
+}
+
+static void add_registration(const struct registration *r, struct api_agent *a)
+{
+	add_models(r, a);
+	a->labels = r->labels, a->n_labels = r->n_labels;
+	a->host = r->host, a->software = r->software, a->engine = r->engine;
+	a->arch = r->hardware.arch, a->cpu = r->hardware.cpu, a->kernel = r->hardware.kernel;
+	a->cores = r->hardware.cores, a->mem_total = r->hardware.mem_total;
+	a->epoch = r->epoch, a->conn = r->conn;
+}
+
+/* What was last heard.  Of an agent that is gone only what stays true is shown. */
+static void add_heartbeat(const struct heartbeat *h, bool is_there, struct api_agent *a)
+{
+	a->tokens_total = h->tokens_total;
+	a->jobs_done = h->jobs_done, a->jobs_failed = h->jobs_failed;
+	a->bad_messages = h->bad_messages, a->stale_messages = h->stale_messages;
+	if (!is_there)
+		return;
+	a->running = h->running, a->queued = h->queued;
+	a->mem_available = h->mem_available, a->rss = h->rss;
+	a->load = (double)h->load_milli / 1000;
+	a->tokens_per_s = (double)h->tokens_per_s / 1000;
+	a->uptime_ms = h->uptime_ms;
+}
+
+static void add_agent(void *ctx, const struct hub_agent_view *v)
+{
+	struct list *l = ctx;
+	struct api_agent *a = list_add(l);
+
+	if (a == NULL)
+		return;
+	a->id = v->id;
+	a->state = v->presence;
+	a->reason = v->reason;
+	a->since_ms = ago(l, v->since_ms);
+	a->seen_ms = ago(l, v->last_seen_ms);
+	a->slots = v->slots;
+	a->in_flight = v->in_flight;
+	if (v->registration != NULL)
+		add_registration(v->registration, a);
+	if (v->heartbeat != NULL)
+		add_heartbeat(v->heartbeat, v->presence != HUB_PRESENCE_OFFLINE, a);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	struct span x = ((const struct api_agent *)a)->id, y = ((const struct api_agent *)b)->id;
+	int rc = memcmp(x.p, y.p, x.n < y.n ? x.n : y.n);
+
+	return rc != 0 ? rc : (x.n > y.n) - (x.n < y.n);
+}
+
+void api_agents(const struct server *s, struct buf *out)
+{
+	struct list l = list_of(s, sizeof(struct api_agent), SIZE_MAX);
+	struct api_agents doc = { 0 };
+
+	hub_each_agent(server_hub(s), add_agent, &l);
+	if (l.n > 1)
+		qsort(l.items, l.n, l.size, by_id);
+	doc.agents = l.items, doc.n_agents = l.n;
+	doc_add(&api_agents_type, &doc, out);
+	for (size_t i = 0; i < l.n; i++)
+		free((void *)(uintptr_t)doc.agents[i].models);
+	free(l.items);
+}
+
+/* ---- /api/v1/jobs ---- */
+
+static void add_job(void *ctx, const struct hub_job_view *v)
+{
+	struct list *l = ctx;
+	struct api_job *j = v->state < HUB_JOB_DONE ? list_add(l) : NULL;
+
+	if (j == NULL)
+		return;
+	*j = (struct api_job){ .job = v->job,
+		.user = v->user,
+		.model = v->model,
+		.agent = v->agent,
+		.state = v->state,
+		.priority = v->priority,
+		.attempt = v->attempt,
+		.tokens = v->tokens,
+		.age_ms = ago(l, v->submitted_ms) };
+	if (v->deadline_ms != UINT64_MAX) {
+		j->deadline_ms = v->deadline_ms > l->now_ms ? v->deadline_ms - l->now_ms : 0;
+		msg_set(j, API_JOB_DEADLINE);
+	}
+}
+
+void api_jobs(const struct server *s, struct buf *out)
+{
+	struct list l = list_of(s, sizeof(struct api_job), MAX_JOBS);
+	struct api_jobs doc = { 0 };
+
+	hub_each_job(server_hub(s), add_job, &l);
+	doc.live = l.total;
+	doc.jobs = l.items, doc.n_jobs = l.n;
+	doc_add(&api_jobs_type, &doc, out);
+	free(l.items);
+}
+
+/* ---- /api/v1/status ---- */
+
+static void count_agent(void *ctx, const struct hub_agent_view *v)
+{
+	struct api_fleet *f = ctx;
+
+	f->total++;
+	f->offline += v->presence == HUB_PRESENCE_OFFLINE;
+	f->online += v->presence == HUB_PRESENCE_ONLINE;
+	f->suspect += v->presence == HUB_PRESENCE_SUSPECT;
+	f->draining += v->presence == HUB_PRESENCE_DRAINING;
+	f->quarantined += v->presence == HUB_PRESENCE_QUARANTINED;
+	if (v->presence == HUB_PRESENCE_ONLINE)
+		f->slots += v->slots;
+	f->in_flight += v->in_flight;
+}
+
+static void add_status_model(void *ctx, const struct model_info *m, uint64_t n_ready)
+{
+	struct api_model *a = list_add(ctx);
+
+	if (a != NULL)
+		*a = (struct api_model){ .name = m->name,
+			.arch = m->arch,
+			.ready = n_ready,
+			.size = m->size,
+			.n_ctx = m->n_ctx,
+			.n_params = m->n_params,
+			.digest = m->digest };
+}
+
+static void add_link(const struct server *s, struct api_link *ret)
+{
+	struct mqtt_stats m = mqtt_stats(server_mqtt(s));
+	const char *why;
+
+	ret->up = mqtt_is_up(server_mqtt(s));
+	ret->blind = hub_is_blind(server_hub(s), &why);
+	ret->reason = span_of(why);
+	ret->broker = span_of(server_settings(s)->broker.host);
+	ret->connects = m.connects, ret->losses = m.losses;
+}
+
+static void add_counters(const struct server *s, struct api_status *doc)
+{
+	const struct hub_counters *c = hub_counters(server_hub(s));
+	struct http_stats h = http_stats(server_http(s));
+	struct mqtt_stats m = mqtt_stats(server_mqtt(s));
+	uint64_t bad = 0;
+
+	for (size_t i = 0; i < TOPIC_KIND_COUNT; i++)
+		bad += m.bad[i];
+#define X(name) .name = c->name,
+	doc->counters = (struct api_counters){ HUB_COUNTER_LIST(X) };
+#undef X
+#define X(name) .name = h.name,
+	doc->counters.bad_messages = bad;
+	doc->http = (struct api_http){ API_HTTP_LIST(X) };
+#undef X
+	doc->mqtt = (struct api_mqtt){ .received = m.received,
+		.published = m.published,
+		.ignored = m.ignored,
+		.refused = m.refused,
+		.tokens_dropped = m.tokens_dropped,
+		.queued = m.queued,
+		.queue_dropped = m.queue_dropped,
+		.no_subscriber = m.no_subscriber,
+		.publish_failed = m.publish_failed };
+	doc->queued = c->queued, doc->running = c->running;
+}
+
+void api_status(const struct server *s, struct buf *out)
+{
+	struct list models = list_of(s, sizeof(struct api_model), MAX_MODELS);
+	struct api_status doc = {
+		.hub = { .version = SPAN(SHOAL_VERSION),
+			.policy = span_of(hub_policy_names[server_settings(s)->core.policy]),
+			.epoch = server_epoch(s),
+			.uptime_ms = models.now_ms - server_started_ms(s) },
+		.tokens_per_s = server_tokens_per_s(s),
+	};
+
+	hub_each_agent(server_hub(s), count_agent, &doc.agents);
+	hub_each_model(server_hub(s), add_status_model, &models);
+	doc.models = models.items, doc.n_models = models.n;
+	for (size_t i = 0; i < models.n; i++)
+		doc.models_ready += doc.models[i].ready > 0;
+	add_link(s, &doc.link);
+	add_counters(s, &doc);
+	doc_add(&api_status_type, &doc, out);
+	free(models.items);
+}
+
+/* ---- /v1/models ---- */
+
+static struct openai_model openai_model_of(const struct model_info *m, uint64_t n_ready, uint64_t created)
+{
+	return (struct openai_model){ .id = m->name,
+		.object = SPAN("model"),
+		.created = created,
+		.owned_by = SPAN("shoal"),
+		.meta = { .n_ctx = m->n_ctx, .n_params = m->n_params, .size = m->size, .n_ready = n_ready } };
+}
+
+static void add_openai_model(void *ctx, const struct model_info *m, uint64_t n_ready)
+{
+	struct list *l = ctx;
+	struct openai_model *a = list_add(l);
+
+	if (a != NULL)
+		*a = openai_model_of(m, n_ready, l->created);
+}
+
+void api_models(const struct server *s, uint64_t created, struct buf *out)
+{
+	struct list l = list_of(s, sizeof(struct openai_model), MAX_MODELS);
+	struct openai_models doc = { .object = SPAN("list") };
+
+	l.created = created;
+	hub_each_model(server_hub(s), add_openai_model, &l);
+	doc.data = l.items, doc.n_data = l.n;
+	doc_add(&openai_models_type, &doc, out);
+	free(l.items);
+}
+
+struct search {
+	struct span id;
+	uint64_t created;
+	struct buf *out;
+	bool is_found;
+};
+
+static void find_model(void *ctx, const struct model_info *m, uint64_t n_ready)
+{
+	struct search *f = ctx;
+	struct openai_model a;
+
+	if (!span_eq(m->name, f->id))
+		return;
+	a = openai_model_of(m, n_ready, f->created);
+	f->is_found = true;
+	doc_add(&openai_model_type, &a, f->out);
+}
+
+bool api_model(const struct server *s, struct span id, uint64_t created, struct buf *out)
+{
+	struct search f = { .id = id, .created = created, .out = out };
+
+	hub_each_model(server_hub(s), find_model, &f);
+	return f.is_found;
+}
+
+/* ---- health ---- */
+
+bool api_is_healthy(const struct server *s, const char **ret_why)
+{
+	if (server_is_stopping(s))
+		*ret_why = "the hub is stopping";
+	else if (!mqtt_is_up(server_mqtt(s)))
+		*ret_why = "no connection to the broker";
+	else
+		*ret_why = "connected to the broker";
+	return !server_is_stopping(s) && mqtt_is_up(server_mqtt(s));
+}
+
+static void count_ready(void *ctx, const struct model_info *m, uint64_t n_ready)
+{
+	(void)m;
+	*(uint64_t *)ctx += n_ready;
+}
+
+bool api_is_ready(const struct server *s, const char **ret_why)
+{
+	uint64_t n = 0;
+
+	if (!api_is_healthy(s, ret_why) || hub_is_blind(server_hub(s), ret_why))
+		return false;
+	hub_each_model(server_hub(s), count_ready, &n);
+	*ret_why = n > 0 ? "a model is ready" : "no agent has a model ready";
+	return n > 0;
+}

@@ -1,0 +1,17 @@
+/* api.h - the status documents under /api/v1 and the health checks, as JSON. */
+#ifndef HUB_API_H
+#define HUB_API_H
+
+#include "server.h"
+
+void api_status(const struct server *s, struct buf *out);
+void api_agents(const struct server *s, struct buf *out);
+void api_jobs(const struct server *s, struct buf *out);
+void api_models(const struct server *s, uint64_t created, struct buf *out); /* OpenAI's list */
+/* False, and nothing is written, when no agent knows it. */
+bool api_model(const struct server *s, struct span id, uint64_t created, struct buf *out);
+/* True when healthy (ready); *ret_why is a static sentence. */
+bool api_is_healthy(const struct server *s, const char **ret_why);
+bool api_is_ready(const struct server *s, const char **ret_why);
+
+#endif

@@ -1,0 +1,123 @@
+/* api_proto.h - the documents under /api/v1, as message tables.  Times are milliseconds
+ * ago or from now, so that no two clocks need to agree. */
+#ifndef HUB_API_PROTO_H
+#define HUB_API_PROTO_H
+
+#include "hub.h"
+
+struct api_hub {
+	uint64_t has;
+	struct span version, policy;
+	uint64_t epoch, uptime_ms;
+};
+
+struct api_link {
+	uint64_t has;
+	bool up, blind;
+	struct span broker, reason;
+	uint64_t connects, losses;
+};
+
+struct api_fleet {
+	uint64_t has;
+	uint64_t total, online, suspect, draining, offline, quarantined;
+	uint64_t slots, in_flight;
+};
+
+struct api_model {
+	uint64_t has;
+	struct span name, arch;
+	uint64_t ready, size, n_ctx, n_params; /* ready: agents that can run it now */
+	struct span digest;
+};
+
+struct api_counters {
+	uint64_t has;
+	uint64_t bad_messages; /* over MQTT, from anyone */
+#define X(name) uint64_t name;
+	HUB_COUNTER_LIST(X)
+#undef X
+};
+
+#define API_HTTP_LIST(X) X(open) X(connections) X(requests) X(refused) X(malformed) X(timeouts) X(hung_up) X(slow_readers)
+struct api_http {
+	uint64_t has;
+#define X(name) uint64_t name;
+	API_HTTP_LIST(X)
+#undef X
+};
+
+#define API_MQTT_LIST(X)                                                                                                    \
+	X(received)                                                                                                         \
+	X(published)                                                                                                        \
+	X(bad) X(ignored) X(refused) X(tokens_dropped) X(queued) X(queue_dropped) X(no_subscriber) X(publish_failed)
+struct api_mqtt {
+	uint64_t has;
+#define X(name) uint64_t name;
+	API_MQTT_LIST(X)
+#undef X
+};
+
+struct api_status {
+	uint64_t has;
+	struct api_hub hub;
+	struct api_link link;
+	struct api_fleet agents;
+	uint64_t models_ready, queued, running;
+	double tokens_per_s;
+	const struct api_model *models;
+	size_t n_models;
+	struct api_counters counters;
+	struct api_http http;
+	struct api_mqtt mqtt;
+};
+
+struct api_held_model { /* of one agent */
+	uint64_t has;
+	struct span name;
+	unsigned state;
+	uint64_t load_percent;
+	struct span reason;
+};
+
+struct api_agent {
+	uint64_t has;
+	struct span id;
+	unsigned state;
+	struct span reason;
+	uint64_t since_ms, seen_ms; /* ago */
+	uint64_t running, queued, slots, in_flight;
+	const struct api_held_model *models;
+	size_t n_models;
+	const struct span *labels;
+	size_t n_labels;
+	struct span host, software, engine, arch, cpu, kernel;
+	uint64_t cores, mem_total, mem_available, rss;
+	double load, tokens_per_s;
+	uint64_t tokens_total, jobs_done, jobs_failed, bad_messages, stale_messages, uptime_ms, epoch, conn;
+};
+
+struct api_agents {
+	uint64_t has;
+	const struct api_agent *agents;
+	size_t n_agents;
+};
+
+struct api_job {
+	uint64_t has;
+	struct span job, user, model, agent;
+	unsigned state, priority;
+	uint64_t attempt, tokens, age_ms, deadline_ms; /* deadline_ms: left; absent: none */
+};
+enum { API_JOB_DEADLINE = 10 };
+
+struct api_jobs {
+	uint64_t has;
+	uint64_t live; /* all of them; the list may be cut */
+	const struct api_job *jobs;
+	size_t n_jobs;
+};
+
+extern const struct msg_type api_status_type, api_agents_type, api_jobs_type;
+
+#endif

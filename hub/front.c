@@ -1,0 +1,499 @@
+#include "front.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "api.h"
+#include "id.h"
+#include "log.h"
+#include "openai.h"
+#include "page.h"
+#include "server.h"
+
+#define HTTP_USER "http" /* until there are keys, whoever reaches the port is one user */
+#define DOC_MAX ((size_t)32 << 20)
+#define FINGERPRINTS 8
+#define FINGERPRINT_MS 10000
+
+struct front {
+	struct server *server;
+	struct http *http;
+	struct arena arena;
+	struct buf doc;
+	uint64_t created; /* when the hub started, for the list of models */
+	bool closing;
+	struct { /* of the models last asked for: to look one up walks the fleet */
+		char model[PROTO_MAX_NAME + 1], text[32];
+		uint64_t until_ms;
+	} prints[FINGERPRINTS];
+	size_t next_print;
+};
+
+/* What hangs on a call that has a job. */
+struct job_call {
+	struct openai_call openai;
+};
+
+/* ---- fingerprints ---- */
+
+struct print_search {
+	struct span model;
+	char *text;
+	size_t size;
+};
+
+static void print_model(void *ctx, const struct model_info *m, uint64_t n_ready)
+{
+	struct print_search *p = ctx;
+
+	(void)n_ready;
+	if (!span_eq(m->name, p->model) || m->digest.n < 6)
+		return;
+	(void)snprintf(p->text, p->size, "fp_%02x%02x%02x%02x%02x%02x", (unsigned char)m->digest.p[0],
+		(unsigned char)m->digest.p[1], (unsigned char)m->digest.p[2], (unsigned char)m->digest.p[3],
+		(unsigned char)m->digest.p[4], (unsigned char)m->digest.p[5]);
+}
+
+/* Names the model's file: equal fingerprints and seeds give equal answers. */
+static void set_fingerprint(struct front *f, struct openai_call *c)
+{
+	uint64_t now = loop_now_ms(server_loop(f->server));
+	struct print_search search = { .model = span_of(c->model) };
+	size_t i = 0;
+
+	while (i < FINGERPRINTS && (strcmp(f->prints[i].model, c->model) != 0 || now >= f->prints[i].until_ms))
+		i++;
+	if (i == FINGERPRINTS) {
+		i = f->next_print++ % FINGERPRINTS;
+		search.text = f->prints[i].text, search.size = sizeof(f->prints[i].text);
+		search.text[0] = '\0';
+		hub_each_model(server_hub(f->server), print_model, &search);
+		(void)span_copy(search.model, f->prints[i].model, sizeof(f->prints[i].model)); /* both are of one size */
+		f->prints[i].until_ms = now + FINGERPRINT_MS;
+	}
+	(void)snprintf(c->fingerprint, sizeof(c->fingerprint), "%s", f->prints[i].text);
+}
+
+/* ---- answers ---- */
+
+static void reply_json(struct front *f, struct http_call *c, int status)
+{
+	if (f->doc.err != 0)
+		http_reply(c, 500, "text/plain", SPAN("the hub is out of memory\n"));
+	else
+		http_reply(c, status, "application/json", buf_span(&f->doc));
+	buf_reset(&f->doc);
+}
+
+/* The number by which an answer is found in the log: the job's id once there is one. */
+static void add_request_id(struct http_call *c, const char *job)
+{
+	char text[32];
+
+	if (http_number(c) == 0)
+		return;
+	(void)snprintf(text, sizeof(text), "req-%llx", (unsigned long long)http_number(c));
+	http_add_header(c, "x-request-id", job != NULL && job[0] != '\0' ? job : text);
+}
+
+static void reply_fault(struct front *f, struct http_call *c, const struct openai_fault *fault, const char *job)
+{
+	int status = code_info(fault->code)->http;
+	char text[32];
+
+	add_request_id(c, job);
+	if (status == 429 || status == 503) {
+		uint64_t ms = fault->retry_after_ms > 0 ? fault->retry_after_ms : 1000;
+
+		(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)((ms + 999) / 1000));
+		http_add_header(c, "Retry-After", text);
+		(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)ms);
+		http_add_header(c, "retry-after-ms", text);
+	}
+	if (status >= 409)
+		http_add_header(c, "x-should-retry", openai_should_retry(fault) ? "true" : "false");
+	openai_fault_doc(fault, &f->doc);
+	reply_json(f, c, status);
+}
+
+static void begin_stream(struct http_call *c, const struct job_call *j)
+{
+	if (http_is_answered(c))
+		return;
+	add_request_id(c, j->openai.job);
+	http_stream(c, "text/event-stream; charset=utf-8");
+}
+
+static void end_with_fault(struct front *f, struct http_call *c, struct job_call *j, const struct openai_fault *fault)
+{
+	if (!http_is_answered(c)) {
+		reply_fault(f, c, fault, j->openai.job);
+		return;
+	}
+	openai_part(&j->openai, http_out(c));
+	openai_fault_event(fault, http_out(c));
+	http_end(c, false);
+}
+
+static void on_tokens(struct http_call *c, struct job_call *j, const struct answer *a)
+{
+	if (openai_add(&j->openai, a) < 0) {
+		log_info("http", "a reader of job %s is too slow; cut", j->openai.job);
+		http_cut(c);
+		return;
+	}
+	begin_stream(c, j);
+	http_wake(c);
+}
+
+static void on_done(struct front *f, struct http_call *c, struct job_call *j, const struct answer *a)
+{
+	struct openai_fault cancelled;
+
+	if (a->finish_reason == FINISH_CANCELLED) {
+		cancelled = openai_fault(CODE_CANCELLED, NULL, NULL, "the job was cancelled");
+		end_with_fault(f, c, j, &cancelled);
+		return;
+	}
+	if (j->openai.stream) {
+		begin_stream(c, j);
+		openai_end(&j->openai, a, http_out(c));
+		http_end(c, true);
+		return;
+	}
+	openai_whole(&j->openai, a, &f->doc);
+	add_request_id(c, j->openai.job);
+	reply_json(f, c, 200);
+}
+
+void front_answer(struct front *f, const struct hub_action *act)
+{
+	struct http_call *c = http_find(f->http, act->reply.conn);
+	struct job_call *j = c != NULL ? http_user(c) : NULL;
+	struct openai_fault fault;
+
+	if (j == NULL)
+		return;
+	if (j->openai.job[0] == '\0') {
+		openai_call_job(&j->openai, act->answer.job, act->answer.model);
+		set_fingerprint(f, &j->openai);
+	}
+	switch (act->answer.type) {
+	case ANSWER_TOKENS: on_tokens(c, j, &act->answer); break;
+	case ANSWER_DONE: on_done(f, c, j, &act->answer); break;
+	case ANSWER_ERROR:
+		fault = openai_fault_of(&act->answer);
+		end_with_fault(f, c, j, &fault);
+		break;
+	default: break; /* ACCEPTED and PROGRESS: a status line now would take the place of a better one */
+	}
+}
+
+void front_detach(struct front *f, uint64_t conn)
+{
+	struct http_call *c = http_find(f->http, conn);
+	struct job_call *j = c != NULL ? http_user(c) : NULL;
+	struct openai_fault fault =
+		openai_fault(CODE_CONFLICT, NULL, NULL, "a later request with the same Idempotency-Key gets the answer");
+
+	if (j != NULL)
+		end_with_fault(f, c, j, &fault);
+}
+
+/* ---- jobs ---- */
+
+static int take_key(struct http_call *c, char key[OPENAI_KEY_SIZE], struct submit *s, struct openai_fault *fault)
+{
+	struct span header = http_get_header(c, "Idempotency-Key");
+
+	if (header.n == 0)
+		return 0;
+	if (openai_key(header, key) < 0) {
+		*fault = openai_fault(CODE_BAD_REQUEST, "invalid_value", NULL, "Idempotency-Key is over 512 bytes");
+		return ERR_RANGE;
+	}
+	s->id = span_of(key);
+	return 0;
+}
+
+static void submit(struct front *f, struct http_call *c, enum openai_kind kind)
+{
+	size_t pending = (size_t)server_settings(f->server)->http.max_waiting;
+	struct job_call *j = calloc(1, sizeof(*j));
+	struct openai_fault fault =
+		openai_fault(CODE_RESOURCE_LIMIT_EXCEEDED, NULL, NULL, "the hub is out of memory; try again later");
+	char key[OPENAI_KEY_SIZE];
+	struct submit s;
+
+	arena_reset(&f->arena);
+	if (j == NULL || openai_decode(kind, http_body(c), &f->arena, pending, &j->openai, &s, &fault) < 0 ||
+		take_key(c, key, &s, &fault) < 0) {
+		reply_fault(f, c, &fault, NULL);
+		free(j);
+		return;
+	}
+	j->openai.created = (uint64_t)time(NULL);
+	http_set_user(c, j);
+	server_event(f->server,
+		&(struct hub_event){
+			.type = HUB_EV_SUBMIT, .user = SPAN(HTTP_USER), .reply.conn = http_number(c), .submit = &s });
+}
+
+/* ---- routes ---- */
+
+static void serve_chat(struct front *f, struct http_call *c)
+{
+	submit(f, c, OPENAI_CHAT);
+}
+
+static void serve_completion(struct front *f, struct http_call *c)
+{
+	submit(f, c, OPENAI_COMPLETION);
+}
+
+static void serve_models(struct front *f, struct http_call *c)
+{
+	api_models(f->server, f->created, &f->doc);
+	reply_json(f, c, 200);
+}
+
+static void serve_model(struct front *f, struct http_call *c)
+{
+	struct span id = http_path(c);
+	struct openai_fault fault;
+
+	id = span_mem(id.p + strlen("/v1/models/"), id.n - strlen("/v1/models/"));
+	if (api_model(f->server, id, f->created, &f->doc)) {
+		reply_json(f, c, 200);
+		return;
+	}
+	fault = openai_fault(
+		CODE_MODEL_UNKNOWN, NULL, "model", "no agent knows a model of this name; GET /v1/models lists them");
+	reply_fault(f, c, &fault, NULL);
+}
+
+static void serve_status(struct front *f, struct http_call *c)
+{
+	api_status(f->server, &f->doc);
+	reply_json(f, c, 200);
+}
+
+static void serve_agents(struct front *f, struct http_call *c)
+{
+	api_agents(f->server, &f->doc);
+	reply_json(f, c, 200);
+}
+
+static void serve_jobs(struct front *f, struct http_call *c)
+{
+	api_jobs(f->server, &f->doc);
+	reply_json(f, c, 200);
+}
+
+static void serve_check(struct front *f, struct http_call *c, bool is_fine, const char *why)
+{
+	buf_addf(&f->doc, "{\"status\":\"%s\",\"reason\":\"%s\"}\n", is_fine ? "ok" : "unavailable", why);
+	reply_json(f, c, is_fine ? 200 : 503);
+}
+
+static void serve_health(struct front *f, struct http_call *c)
+{
+	const char *why;
+	bool is_fine = api_is_healthy(f->server, &why);
+
+	serve_check(f, c, is_fine, why);
+}
+
+static void serve_ready(struct front *f, struct http_call *c)
+{
+	const char *why;
+	bool is_fine = api_is_ready(f->server, &why);
+
+	serve_check(f, c, is_fine, why);
+}
+
+static void serve_page(struct front *f, struct http_call *c)
+{
+	const struct page_file *file = page_find(http_path(c));
+
+	(void)f;
+	http_add_header(c, "Cache-Control", "no-cache");
+	http_add_header(c, "ETag", file->etag);
+	http_add_header(c, "Referrer-Policy", "no-referrer");
+	http_add_header(c, "Content-Security-Policy",
+		"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'");
+	if (span_is(http_get_header(c, "If-None-Match"), file->etag))
+		http_reply(c, 304, file->type, SPAN_NONE);
+	else
+		http_reply(c, 200, file->type, file->bytes);
+}
+
+static const struct route {
+	const char *path;
+	bool is_prefix, is_post;
+	void (*serve)(struct front *f, struct http_call *c);
+} routes[] = {
+	{ "/v1/chat/completions", false, true, serve_chat },
+	{ "/v1/completions", false, true, serve_completion },
+	{ "/v1/models", false, false, serve_models },
+	{ "/v1/models/", true, false, serve_model },
+	{ "/api/v1/status", false, false, serve_status },
+	{ "/api/v1/agents", false, false, serve_agents },
+	{ "/api/v1/jobs", false, false, serve_jobs },
+	{ "/healthz", false, false, serve_health },
+	{ "/readyz", false, false, serve_ready },
+};
+
+static const struct route *find_route(struct span path)
+{
+	static const struct route page = { "", false, false, serve_page };
+
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		size_t n = strlen(routes[i].path);
+
+		if (span_is(path, routes[i].path))
+			return &routes[i];
+		if (routes[i].is_prefix && path.n > n && memcmp(path.p, routes[i].path, n) == 0)
+			return &routes[i];
+	}
+	return page_find(path) != NULL ? &page : NULL;
+}
+
+static bool method_fits(const struct route *r, struct span method)
+{
+	return r->is_post ? span_is(method, "POST") : span_is(method, "GET") || span_is(method, "HEAD");
+}
+
+static void on_request(void *ctx, struct http_call *c)
+{
+	struct front *f = ctx;
+	const struct route *r = find_route(http_path(c));
+	struct openai_fault fault;
+
+	if (r == NULL) {
+		fault = openai_fault(CODE_NOT_FOUND, NULL, NULL,
+			"there is nothing at this address; see /, /v1/models and /api/v1/status");
+		reply_fault(f, c, &fault, NULL);
+	} else if (!method_fits(r, http_method(c))) {
+		http_add_header(c, "Allow", r->is_post ? "POST" : "GET, HEAD");
+		fault = openai_fault(
+			CODE_BAD_REQUEST, "method_not_allowed", NULL, "this address takes %s", r->is_post ? "POST" : "GET");
+		openai_fault_doc(&fault, &f->doc);
+		reply_json(f, c, 405);
+	} else if (r->is_post && server_is_stopping(f->server)) {
+		fault = openai_fault(CODE_NO_AGENT, "stopping", NULL, "the hub is stopping; try again in a moment");
+		reply_fault(f, c, &fault, NULL);
+	} else {
+		r->serve(f, c);
+	}
+}
+
+/* ---- the other handlers ---- */
+
+static void on_refused(void *ctx, struct http_call *c, struct http_verdict v)
+{
+	struct openai_fault fault = openai_fault(v.code, NULL, NULL, "%s", v.why);
+
+	reply_fault(ctx, c, &fault, NULL);
+}
+
+static void on_more(void *ctx, struct http_call *c, struct buf *out)
+{
+	struct job_call *j = http_user(c);
+
+	(void)ctx;
+	if (j != NULL)
+		openai_part(&j->openai, out);
+}
+
+/* A long wait for the first token, or between two: the connection must not look dead. */
+static void on_quiet(void *ctx, struct http_call *c)
+{
+	struct job_call *j = http_user(c);
+
+	(void)ctx;
+	if (j == NULL || !j->openai.stream)
+		return;
+	begin_stream(c, j);
+	buf_add_span(http_out(c), SPAN(": still here\n\n"));
+	http_wake(c);
+}
+
+static void on_over(void *ctx, struct http_call *c, bool hung_up)
+{
+	struct front *f = ctx;
+	struct job_call *j = http_user(c);
+
+	if (j == NULL)
+		return;
+	if (hung_up && !f->closing)
+		server_event(f->server, &(struct hub_event){ .type = HUB_EV_CLIENT_GONE, .reply.conn = http_number(c) });
+	openai_call_fini(&j->openai);
+	free(j);
+}
+
+/* ---- beginning and end ---- */
+
+int front_new(struct server *server, size_t max_connections, char *err, size_t err_size, struct front **ret)
+{
+	static const struct http_handlers handlers = {
+		.request = on_request, .refused = on_refused, .more = on_more, .quiet = on_quiet, .over = on_over
+	};
+	const struct settings *s = server_settings(server);
+	const struct http_config config = { .address = s->http.address,
+		.port = (int)s->http.port,
+		.rules = { .hosts = (const char *const *)s->http.hosts,
+			.n_hosts = s->http.n_hosts,
+			.max_body = s->http.max_body },
+		.max_connections = max_connections,
+		.max_per_address = s->http.max_per_address,
+		.max_header = s->http.max_header,
+		.max_bodies = s->http.max_bodies,
+		.max_waiting = s->http.max_waiting,
+		.header_ms = s->http.header_ms,
+		.body_ms = s->http.body_ms,
+		.idle_ms = s->http.idle_ms,
+		.quiet_ms = s->http.quiet_ms };
+	struct front *f = calloc(1, sizeof(*f));
+	size_t arena_size = s->http.max_body + ((size_t)512 << 10); /* the body's texts, and the lists around them */
+	int rc = ERR_NOMEM;
+
+	if (f == NULL)
+		return rc;
+	f->server = server;
+	f->created = (uint64_t)time(NULL);
+	f->doc = BUF_INIT(DOC_MAX);
+	f->arena = (struct arena){ .p = malloc(arena_size), .cap = arena_size };
+	if (f->arena.p != NULL)
+		rc = http_new(server_loop(server), &config, &handlers, f, err, err_size, &f->http);
+	if (rc < 0) {
+		front_free(f);
+		return rc;
+	}
+	log_notice("http", "listening on http://%s:%d/", s->http.address, http_port(f->http));
+	*ret = f;
+	return 0;
+}
+
+void front_flush(struct front *f)
+{
+	http_flush(f->http);
+}
+
+const struct http *front_http(const struct front *f)
+{
+	return f->http;
+}
+
+struct front *front_free(struct front *f)
+{
+	if (f == NULL)
+		return NULL;
+	f->closing = true;
+	http_free(f->http);
+	free(f->arena.p);
+	buf_fini(&f->doc);
+	free(f);
+	return NULL;
+}
