@@ -9,14 +9,14 @@
  * DONE is believed when its count and the SHA-256 of this attempt's text are what arrived
  * here.  Tokens still missing are asked for; other text means that something between the
  * engine and us altered it: then this attempt's part is thrown away, unless a client has
- * seen it already, who is told so rather than served a wrong answer. */
+ * seen it already, who is told so rather than served a wrong answer.  Text of an attempt
+ * that is lost before its DONE is kept on trust. */
 #include "core.h"
 
 #include <stdlib.h>
 
 #include "sha256.h"
 
-#define RESEND_MS 100 /* at least, between two questions for what an end left missing */
 #define STRAY_MS 100 /* at most one CANCEL for unwanted work per agent in that time */
 
 /* ---- sending ---- */
@@ -61,6 +61,8 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->first_byte = j->text.n;
 	j->asked_ms = j->tries = j->n_frames = 0;
 	j->has_token = false;
+	act_trash(h, j->early_end);
+	j->early_end = NULL;
 	if (a->n_jobs++ == 0)
 		a->busy_ms = h->now_ms;
 	list_add_tail(&a->jobs, &j->place);
@@ -220,11 +222,12 @@ static void on_accepted(struct hub *h, struct job *j)
 	if (j->state == HUB_JOB_RUNNING)
 		return;
 	j->state = HUB_JOB_RUNNING;
-	j->token_ms = h->now_ms;
+	j->heard_ms = j->token_ms = h->now_ms;
 }
 
-static void on_progress(struct job *j)
+static void on_progress(struct hub *h, struct job *j)
 {
+	j->heard_ms = h->now_ms;
 	j->asked_ms = 0;
 }
 
@@ -261,6 +264,8 @@ static void acknowledge(struct hub *h, struct job *j)
 	j->told_ms = h->now_ms;
 }
 
+static void on_done(struct hub *h, struct job *j, const struct job_event *e);
+
 static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 {
 	size_t first = j->n_ids, byte = j->text.n;
@@ -284,10 +289,13 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	h->counters.tokens += e->n_ids;
 	j->asked_ms = 0;
 	j->has_token = true;
-	j->token_ms = h->now_ms;
+	j->heard_ms = j->token_ms = h->now_ms;
 	if (j->stream && !j->is_deaf)
 		act_tokens(h, j, first, byte);
-	acknowledge(h, j);
+	if (j->early_end != NULL && j->early_end->event.index <= j->n_ids)
+		on_done(h, j, &j->early_end->event);
+	else
+		acknowledge(h, j);
 }
 
 static bool is_digest_right(const struct job *j, const struct job_event *e)
@@ -311,10 +319,31 @@ static void on_altered(struct hub *h, struct job *j)
 	attempt_failed(h, j, CODE_CHECKSUM_MISMATCH, SPAN_NONE);
 }
 
+/* An end that came before its last tokens waits for them. */
+static void keep_end(struct job *j, const struct job_event *e)
+{
+	struct early_end *k = j->early_end == NULL && e->sha256.n == SHA256_SIZE ? malloc(sizeof(*k)) : NULL;
+
+	if (k == NULL)
+		return; /* known already; or no memory: the agent says it again when asked */
+	memcpy(k->digest, e->sha256.p, sizeof(k->digest));
+	k->event = (struct job_event){
+		.index = e->index,
+		.finish = e->finish,
+		.sha256 = span_mem(k->digest, sizeof(k->digest)),
+		.usage = e->usage,
+		.timings = e->timings,
+		.queue_ms = e->queue_ms,
+	};
+	j->early_end = k;
+}
+
 static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 {
 	if (RULE(h, COUNT) && e->index > j->n_ids) {
-		gap(h, j, RESEND_MS); /* it comes behind all tokens: what is missing now is lost */
+		gap(h, j,
+			j->early_end != NULL ? 1 : h->config.silence_ms); /* said again: what was asked for is lost again */
+		keep_end(j, e);
 		return;
 	}
 	if ((RULE(h, COUNT) && e->index < j->n_ids) || (RULE(h, DIGEST) && !is_digest_right(j, e))) {
@@ -359,11 +388,10 @@ void attempt_event(struct hub *h, const struct hub_event *ev)
 		stray(h, a, j, e);
 		return;
 	}
-	j->heard_ms = h->now_ms;
 	if (e->type != JOB_EVENT_REJECTED)
 		on_accepted(h, j);
 	switch (e->type) {
-	case JOB_EVENT_PROGRESS: on_progress(j); break;
+	case JOB_EVENT_PROGRESS: on_progress(h, j); break;
 	case JOB_EVENT_TOKENS: on_tokens(h, j, e); break;
 	case JOB_EVENT_DONE: on_done(h, j, e); break;
 	case JOB_EVENT_FAILED:

@@ -2,7 +2,8 @@
  *
  *   hub.c      one step: which event goes where, timers, configuration
  *   act.c      building actions; the memory they lend out until the next step
- *   fleet.c    agents: who is there (leases, wills, epochs), when we are blind
+ *   fleet.c    agents: who is there, by lease, and when we are blind
+ *   presence.c what agents say: registration, status and will, heartbeat
  *   models.c   which agent holds which model, and which of them have room
  *   submit.c   admission: is a request valid, known already, to be taken
  *   jobs.c     a job's life: states, queueing, cancel, its one end
@@ -77,6 +78,11 @@ struct reply { /* a copy of where answers go; spans in mem */
 	char *mem;
 };
 
+struct early_end {              /* DONE that came before the last tokens */
+	struct job_event event; /* values, and sha256 */
+	uint8_t digest[32];
+};
+
 struct job {
 	struct node by_id, by_key, by_user, by_conn;
 	struct list all;     /* hub.live or hub.ended */
@@ -120,7 +126,8 @@ struct job {
 	uint64_t asked_ms;           /* last RESEND; 0: none */
 	uint64_t told_ms;            /* last word to the agent about it */
 	size_t asked_index, n_frames;
-	bool has_token, lingers; /* lingers: ended here, the agent has not confirmed */
+	struct early_end *early_end; /* NULL: none */
+	bool has_token, lingers;     /* lingers: ended here, the agent has not confirmed */
 
 	/* the end */
 	struct buf text; /* grows while live */
@@ -186,10 +193,10 @@ SHOAL_CHECK int act_copy(
 /* ---- fleet.c ---- */
 
 struct agent *fleet_find(const struct hub *h, struct span id);
-void fleet_registration(struct hub *h, const struct hub_event *ev);
-void fleet_status(struct hub *h, const struct hub_event *ev);
-void fleet_heartbeat(struct hub *h, const struct hub_event *ev);
-void fleet_no_subscriber(struct hub *h, const struct hub_event *ev);
+struct agent *fleet_get(struct hub *h, struct span id); /* made if need be; NULL: no room, or no id */
+void fleet_up(struct hub *h, struct agent *a);
+void fleet_down(struct hub *h, struct agent *a, const char *reason); /* its work moves */
+void fleet_close(struct agent *a);                                   /* out of all rings, until fleet_refresh() */
 void fleet_link_up(struct hub *h);
 void fleet_link_down(struct hub *h);
 void fleet_restart_leases(struct hub *h);
@@ -205,6 +212,13 @@ static inline bool fleet_has_room(const struct hub *h, const struct agent *a)
 {
 	return a->reg->slots > 0 && a->n_jobs < a->reg->slots + h->config.extra_credit;
 }
+
+/* ---- presence.c ---- */
+
+void presence_registration(struct hub *h, const struct hub_event *ev);
+void presence_status(struct hub *h, const struct hub_event *ev);
+void presence_heartbeat(struct hub *h, const struct hub_event *ev);
+void presence_no_subscriber(struct hub *h, const struct hub_event *ev);
 
 /* ---- models.c ---- */
 
@@ -254,9 +268,9 @@ void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason
 
 /* ---- route.c ---- */
 
-bool route_job(struct hub *h, struct job *j);         /* finds an agent with room, or false */
-void route_offers(struct hub *h);                     /* agents that have got room look for work */
-bool route_is_possible(struct hub *h, struct job *j); /* is there anyone it may wait for */
+bool route_job(struct hub *h, struct job *j); /* finds an agent with room, or false */
+void route_offers(struct hub *h);             /* agents that have got room look for work */
+bool route_is_possible(const struct job *j);  /* is there anyone it may wait for */
 
 /* ---- attempt.c ---- */
 

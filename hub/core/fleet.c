@@ -14,7 +14,6 @@
 
 #define INTERVAL_MIN_MS 100
 #define INTERVAL_MAX_MS 60000
-#define WHO_MS 1000 /* an agent whose heartbeats tell more than we know is asked so often */
 
 struct agent *fleet_find(const struct hub *h, struct span id)
 {
@@ -48,7 +47,7 @@ static struct agent *agent_new_record(struct hub *h, struct span id)
 	return a;
 }
 
-static struct agent *agent_get(struct hub *h, struct span id)
+struct agent *fleet_get(struct hub *h, struct span id)
 {
 	struct agent *a = fleet_find(h, id);
 
@@ -99,7 +98,7 @@ void fleet_refresh(struct hub *h, struct agent *a)
 		list_add_tail(&h->offers, &a->offer);
 }
 
-static void agent_close(struct agent *a)
+void fleet_close(struct agent *a)
 {
 	if (a->routable)
 		models_count(a, false);
@@ -166,7 +165,7 @@ static void set_life(struct hub *h, struct agent *a, enum life life, const char 
 	fleet_refresh(h, a);
 }
 
-static void agent_up(struct hub *h, struct agent *a)
+void fleet_up(struct hub *h, struct agent *a)
 {
 	a->gone = GONE_NO;
 	a->will_fired = false;
@@ -183,12 +182,23 @@ static void move_jobs(struct hub *h, struct agent *a, struct span reason)
 		attempt_failed(h, CONTAINER(a->jobs.next, struct job, place), CODE_AGENT_LOST, reason);
 }
 
-static void agent_down(struct hub *h, struct agent *a, const char *reason)
+void fleet_down(struct hub *h, struct agent *a, const char *reason)
 {
 	a->gone = GONE_NO;
 	set_life(h, a, LIFE_OFFLINE, reason);
 	timer_set(&h->timers, &a->timer, UINT64_MAX);
 	move_jobs(h, a, span_of(reason));
+}
+
+void fleet_seen(struct hub *h, struct agent *a)
+{
+	if (a->life == LIFE_OFFLINE)
+		return;
+	a->seen_ms = h->now_ms;
+	if (a->gone == GONE_ABSENT)
+		a->gone = GONE_NO; /* nobody was subscribed, and yet here it is: it has come back */
+	if (a->life == LIFE_SUSPECT)
+		set_life(h, a, LIFE_ONLINE, "");
 }
 
 /* ---- blind ---- */
@@ -212,7 +222,7 @@ void fleet_restart_leases(struct hub *h)
 		a->seen_ms = h->now_ms;
 		if (a->gone != GONE_NO)
 			a->gone_ms = h->now_ms;
-		set_life(h, a, LIFE_ONLINE, a->reason);
+		set_life(h, a, LIFE_ONLINE, "");
 		timer_set(&h->timers, &a->timer, agent_next(h, a));
 	}
 	jobs_restart_clocks(h);
@@ -286,7 +296,7 @@ static void agent_lost(struct hub *h, struct agent *a, const char *reason)
 	list_add_tail(&h->recent, &a->recent);
 	h->counters.agents_lost++;
 	HUB_SAY(h, SAY_WARN, "agent %s is lost (%s): its %llu jobs move", a->id, reason, (unsigned long long)a->n_jobs);
-	agent_down(h, a, reason);
+	fleet_down(h, a, reason);
 }
 
 void fleet_tick(struct hub *h, struct agent *a)
@@ -321,235 +331,4 @@ void fleet_link_down(struct hub *h)
 	timer_set(&h->timers, &h->blind_timer, UINT64_MAX);
 	if (!h->is_blind)
 		blind_begin(h);
-}
-
-/* ---- what agents say ---- */
-
-void fleet_seen(struct hub *h, struct agent *a)
-{
-	if (a->life == LIFE_OFFLINE)
-		return;
-	a->seen_ms = h->now_ms;
-	if (a->gone == GONE_ABSENT)
-		a->gone = GONE_NO; /* nobody was subscribed, and yet here it is: it has come back */
-	if (a->life == LIFE_SUSPECT)
-		set_life(h, a, LIFE_ONLINE, "");
-}
-
-static void apply_status(struct hub *h, struct agent *a)
-{
-	switch (a->status_state) {
-	case AGENT_OFFLINE:
-		if (a->life == LIFE_OFFLINE) {
-			a->will_fired = true; /* no late frame of this connection wakes it */
-			return;
-		}
-		if (a->draining && a->n_jobs == 0) {
-			HUB_SAY(h, SAY_INFO, "agent %s has said goodbye", a->id);
-			a->will_fired = true;
-			agent_down(h, a, "stopped");
-			return;
-		}
-		if (a->gone != GONE_WILL)
-			a->gone_ms = h->now_ms;
-		a->gone = GONE_WILL;
-		fleet_arm(h, a);
-		return;
-	case AGENT_DRAINING: a->draining = true; break;
-	default: a->draining = false; break;
-	}
-	agent_up(h, a);
-}
-
-static bool status_counts(const struct agent *a)
-{
-	return a->has_status && a->status_epoch == a->reg->epoch && a->status_conn == a->reg->conn;
-}
-
-void fleet_status(struct hub *h, const struct hub_event *ev)
-{
-	struct agent *a = agent_get(h, ev->agent);
-
-	if (a == NULL)
-		return;
-	a->has_status = true; /* kept: its registration may come second */
-	a->status_epoch = ev->status->epoch;
-	a->status_conn = ev->status->conn;
-	a->status_state = ev->status->state;
-	if (a->reg == NULL || a->quarantined)
-		return;
-	if (!RULE(h, STATUS) || status_counts(a))
-		apply_status(h, a);
-	else
-		h->counters.status_stale++;
-}
-
-/* A heartbeat tells of a life, a connection, slots or a drain that we have no word of: a
- * broker drops what is over its queue's limit, registrations too. */
-static bool is_news(const struct agent *a, const struct heartbeat *b)
-{
-	const struct registration *r = a->reg;
-
-	if (r == NULL || b->epoch != r->epoch)
-		return r == NULL || b->epoch > r->epoch;
-	if (b->conn != r->conn)
-		return b->conn > r->conn;
-	return b->slots != r->slots || (b->state == AGENT_DRAINING) != a->draining;
-}
-
-static void ask_who(struct hub *h, struct agent *a, const struct heartbeat *b)
-{
-	if (a->asked_ms != 0 && h->now_ms < a->asked_ms + WHO_MS)
-		return;
-	a->asked_ms = h->now_ms;
-	act_control(h, a, CONTROL_PING, b->epoch, SPAN_NONE, 0, 0);
-}
-
-void fleet_heartbeat(struct hub *h, const struct hub_event *ev)
-{
-	struct agent *a = agent_get(h, ev->agent);
-	const struct heartbeat *b = ev->heartbeat;
-
-	if (a == NULL || a->quarantined)
-		return;
-	if (is_news(a, b))
-		ask_who(h, a, b);
-	if (a->reg == NULL || b->epoch != a->reg->epoch || b->conn != a->reg->conn) {
-		h->counters.status_stale++;
-		return;
-	}
-	a->heartbeat = *b;
-	a->has_heartbeat = true;
-	if (a->life != LIFE_OFFLINE)
-		fleet_seen(h, a);
-	else if (!a->will_fired)
-		agent_up(h, a); /* its lease had ended, but the connection is the same and alive */
-}
-
-void fleet_no_subscriber(struct hub *h, const struct hub_event *ev)
-{
-	struct agent *a = fleet_find(h, ev->agent);
-
-	if (a == NULL || a->life == LIFE_OFFLINE || a->gone != GONE_NO)
-		return;
-	a->gone = GONE_ABSENT;
-	a->gone_ms = h->now_ms;
-	fleet_arm(h, a);
-}
-
-/* ---- registration ---- */
-
-static bool is_newer(const struct registration *r, const struct registration *held)
-{
-	if (r->epoch != held->epoch)
-		return r->epoch > held->epoch;
-	if (r->conn != held->conn)
-		return r->conn > held->conn;
-	return r->seq > held->seq;
-}
-
-static void quarantine(struct hub *h, struct agent *a)
-{
-	h->counters.clones++;
-	if (a->quarantined)
-		return;
-	HUB_SAY(h, SAY_ERROR,
-		"CLONE: two boxes call themselves %s (one epoch, two nonces), neither gets work: give one of them its own "
-		"id and an "
-		"empty state directory, then restart both",
-		a->id);
-	a->quarantined = true;
-	agent_down(h, a, "cloned identity");
-}
-
-static int registration_keep(struct hub *h, struct agent *a, const struct registration *r)
-{
-	size_t lists = r->n_models * sizeof(struct model_info) + r->n_labels * sizeof(struct span) + 32;
-	struct registration *old = a->reg;
-	struct span body;
-	void *copy;
-	int rc = act_copy(h, &registration_type, r, lists, &copy, &body);
-
-	if (rc < 0)
-		return rc;
-	agent_close(a);
-	a->reg = copy;
-	rc = models_set(h, a);
-	if (rc < 0) {
-		a->reg = old; /* closed until it registers again */
-		free(copy);
-		return rc;
-	}
-	act_trash(h, old);
-	return 0;
-}
-
-/* The same life on a new connection: what was under way on the old one is asked for again. */
-static void resume_jobs(struct hub *h, struct agent *a)
-{
-	LIST_EACH(l, &a->jobs)
-	attempt_resend(h, CONTAINER(l, struct job, place));
-}
-
-static void registration_takes_effect(struct hub *h, struct agent *a, bool is_new_conn)
-{
-	if (is_new_conn && status_counts(a) && a->status_state == AGENT_OFFLINE) {
-		apply_status(h, a); /* the will of this very connection came first */
-	} else if (is_new_conn) {
-		a->draining = status_counts(a) ? a->status_state == AGENT_DRAINING : a->draining;
-		agent_up(h, a);
-		resume_jobs(h, a);
-	} else if (a->life == LIFE_OFFLINE && !a->will_fired) {
-		agent_up(h, a);
-	} else {
-		fleet_seen(h, a);
-	}
-	fleet_refresh(h, a);
-}
-
-static void registration_is_stale(struct hub *h, struct agent *a, const struct registration *r)
-{
-	if (!is_newer(a->reg, r))
-		return; /* a retained copy of the one held */
-	h->counters.registrations_stale++;
-	if (r->epoch < a->reg->epoch && !a->stale_told)
-		HUB_SAY(h, SAY_NOTICE,
-			"a registration of %s with epoch %llu came after one with %llu and is ignored; if its state "
-			"directory was lost, "
-			"restart it with a higher epoch or restart the hub",
-			a->id, (unsigned long long)r->epoch, (unsigned long long)a->reg->epoch);
-	a->stale_told = true;
-}
-
-void fleet_registration(struct hub *h, const struct hub_event *ev)
-{
-	struct agent *a = agent_get(h, ev->agent);
-	const struct registration *r = ev->registration;
-	bool is_first, is_new_life, is_new_conn;
-
-	if (a == NULL)
-		return;
-	is_first = a->reg == NULL;
-	is_new_life = is_first || r->epoch != a->reg->epoch;
-	is_new_conn = is_new_life || r->conn != a->reg->conn;
-	if (!is_new_life && r->nonce != a->reg->nonce) {
-		quarantine(h, a);
-		return;
-	}
-	if (RULE(h, REGISTRATION) && !is_first && !is_newer(r, a->reg)) {
-		registration_is_stale(h, a, r);
-		return;
-	}
-	if (a->quarantined && !is_new_life)
-		return;
-	a->quarantined = false;
-	if (is_new_life) {
-		a->draining = false;
-		agent_down(h, a, "restarted");
-	}
-	if (registration_keep(h, a, r) < 0) {
-		HUB_SAY(h, SAY_ERROR, "no memory for the registration of %s: it is ignored", a->id);
-		return;
-	}
-	registration_takes_effect(h, a, is_new_conn);
 }

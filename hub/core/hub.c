@@ -122,11 +122,11 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	switch (ev->type) {
 	case HUB_EV_LINK_UP: fleet_link_up(h); break;
 	case HUB_EV_LINK_DOWN: fleet_link_down(h); break;
-	case HUB_EV_REGISTRATION: fleet_registration(h, ev); break;
-	case HUB_EV_STATUS: fleet_status(h, ev); break;
-	case HUB_EV_HEARTBEAT: fleet_heartbeat(h, ev); break;
+	case HUB_EV_REGISTRATION: presence_registration(h, ev); break;
+	case HUB_EV_STATUS: presence_status(h, ev); break;
+	case HUB_EV_HEARTBEAT: presence_heartbeat(h, ev); break;
 	case HUB_EV_JOB_EVENT: attempt_event(h, ev); break;
-	case HUB_EV_NO_SUBSCRIBER: fleet_no_subscriber(h, ev); break;
+	case HUB_EV_NO_SUBSCRIBER: presence_no_subscriber(h, ev); break;
 	case HUB_EV_SUBMIT: submit_event(h, ev); break;
 	case HUB_EV_CANCEL: jobs_cancel_event(h, ev); break;
 	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;

@@ -79,6 +79,7 @@ void jobs_free(struct hub *h, struct job *j)
 	h->bytes -= j->bytes;
 	act_trash(h, j->submit);
 	act_trash(h, j->ids);
+	act_trash(h, j->early_end);
 	act_trash(h, j->text.p);
 	act_trash(h, j->message);
 	act_trash(h, j->reply.mem);
@@ -222,7 +223,9 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 		act_end(h, j);
 	act_trash(h, j->submit);
 	act_trash(h, j->ids);
+	act_trash(h, j->early_end);
 	models_unref(h, j->model);
+	j->early_end = NULL;
 	j->submit = NULL;
 	j->ids = NULL;
 	j->cap_ids = 0;
@@ -357,7 +360,7 @@ static void queued_tick(struct hub *h, struct job *j)
 	}
 	if (h->now_ms < j->recheck_ms)
 		return;
-	if (route_is_possible(h, j))
+	if (route_is_possible(j))
 		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 	else
 		jobs_fail(h, j, CODE_NO_AGENT, SPAN("none that fits has been online for a while; see `shoal agents`"));

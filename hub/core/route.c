@@ -151,11 +151,10 @@ void route_offers(struct hub *h)
 	}
 }
 
-bool route_is_possible(struct hub *h, struct job *j)
+bool route_is_possible(const struct job *j)
 {
 	const struct model *m = j->model;
 
-	(void)h;
 	if (m->n_able + m->n_coming == 0)
 		return false;
 	if (j->submit->n_require == 0)

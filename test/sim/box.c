@@ -2,61 +2,9 @@
 
 #include <stdlib.h>
 
-#define STEP_MS 25     /* of decoding: one token for every sequence */
-#define PREFILL_MS 300 /* at most, before the first token */
-#define NO_STOP 30     /* one token in so many is the last */
-
-/* ---- tokens ---- */
-
-uint64_t chain_start(const struct sim *s, uint64_t job)
-{
-	return rng_mix(s->seed, job + 1);
-}
-
-bool chain_has_text(uint32_t id)
-{
-	return (id & 7) != 0;
-}
-
-/* Random, so that two runs of the same prompt differ from the first token on: the worst
- * case for a stream that is carried on by another agent. */
-uint32_t chain_token(struct sim *s, uint64_t chain)
-{
-	return (uint32_t)(chain & 0xffff) << 16 | (uint32_t)(rng_next(&s->rng) & 0xffff);
-}
-
-bool chain_follows(uint64_t chain, uint32_t id)
-{
-	return id >> 16 == (chain & 0xffff);
-}
-
-uint64_t chain_add(uint64_t chain, uint32_t id)
-{
-	return chain_has_text(id) ? rng_mix(chain, id) : chain;
-}
-
-static void token_text(uint32_t id, char *ret)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (int i = 7; i >= 0; i--, id >>= 4)
-		ret[i] = digits[id & 15];
-}
-
-static size_t prompt_job(struct span prompt)
-{
-	size_t n = 0;
-
-	for (size_t i = 4; i < prompt.n; i++) /* "job 12" */
-		n = n * 10 + (size_t)(prompt.p[i] - '0');
-	return n;
-}
-
 /* ---- a life ---- */
 
-static void feed(struct sim *s, size_t i, const struct agent_event *ev);
-
-static bool is_rogue(const struct sim *s, size_t i)
+bool box_is_rogue(const struct sim *s, size_t i)
 {
 	return s->knobs.has_rogue && i == 0;
 }
@@ -113,7 +61,7 @@ void box_start(struct sim *s, size_t i)
 	b->is_linked = b->is_stopping = false;
 	b->frozen_until = 0;
 	memset(b->known, 0, sizeof(b->known));
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_START });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_START });
 	connect_in(s, i, sim_between(s, 1, 50));
 }
 
@@ -165,7 +113,7 @@ static void notice(struct sim *s, size_t i, const struct future *f)
 		return;
 	b->is_linked = false;
 	sim_trace(s, "%s sees its connection %u gone", b->id, (unsigned)b->conn);
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_LINK_DOWN });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_LINK_DOWN });
 	connect_in(s, i, sim_between(s, 20, 400));
 }
 
@@ -184,9 +132,9 @@ static void connected(struct sim *s, size_t i)
 	b->will = agent_will(b->agent, b->conn);
 	b->will.reason = SPAN_NONE;
 	sim_trace(s, "%s is connected: epoch %u conn %u", b->id, (unsigned)b->epoch, (unsigned)b->conn);
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_LINK_UP, .conn = b->conn });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_LINK_UP, .conn = b->conn });
 	if (b->agent != NULL)
-		feed(s, i, &(struct agent_event){ .type = AGENT_EV_HUB_STATUS, .hub_status = &hub });
+		box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_HUB_STATUS, .hub_status = &hub });
 }
 
 /* ---- its end ---- */
@@ -216,203 +164,6 @@ static void stopped(struct sim *s, size_t i)
 	sim_push(s, sim_between(s, 100, 1000), (struct future){ .type = F_BOX_START, .who = i });
 }
 
-/* ---- its engine ---- */
-
-static void decode_in(struct sim *s, size_t i, uint64_t ms)
-{
-	sim_push(s, ms, (struct future){ .type = F_DECODE, .who = i, .gen = s->boxes[i].engine.gen });
-}
-
-static void engine_says(struct sim *s, size_t i, struct engine_msg *m)
-{
-	if (s->boxes[i].agent != NULL)
-		feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE, .engine = 0, .engine_msg = m });
-}
-
-static void engine_start(struct sim *s, size_t i)
-{
-	struct engine *e = &s->boxes[i].engine;
-
-	*e = (struct engine){ .is_alive = true, .gen = e->gen + 1 };
-	sim_push(s, sim_between(s, 5, 50), (struct future){ .type = F_ENGINE_HELLO, .who = i, .gen = e->gen });
-}
-
-static void engine_dies(struct sim *s, size_t i)
-{
-	struct engine *e = &s->boxes[i].engine;
-
-	if (!e->is_alive)
-		return;
-	e->is_alive = false;
-	sim_push(s, 1, (struct future){ .type = F_ENGINE_EXIT, .who = i, .gen = e->gen });
-}
-
-void box_engine_crash(struct sim *s, size_t i)
-{
-	sim_trace(s, "%s: the engine crashes", s->boxes[i].id);
-	engine_dies(s, i);
-}
-
-/* A box restored from a copy of itself: it finds the dispatch of its former life and works on it. */
-static void replay(struct sim *s, size_t i)
-{
-	struct box *b = &s->boxes[i];
-	struct future f = { .type = F_TO_BOX, .kind = TOPIC_AGENT_JOBS, .who = i, .gen = b->conn, .n = b->n_last_job };
-
-	if (b->last_job == NULL)
-		return;
-	f.bytes = b->last_job;
-	b->last_job = NULL;
-	sim_push(s, 5, f);
-}
-
-static uint64_t follow_prefix(struct sim *s, size_t job, const struct engine_msg *m)
-{
-	uint64_t chain = chain_start(s, job);
-
-	for (size_t k = 0; k < m->n_prefix; k++) {
-		if (!chain_follows(chain, m->prefix[k]))
-			sim_violation(s, "job %zu is to be carried on from tokens that do not belong together", job);
-		chain = chain_add(chain, m->prefix[k]);
-	}
-	return chain;
-}
-
-static unsigned bits(uint64_t x)
-{
-	unsigned n = 0;
-
-	for (; x != 0; x &= x - 1)
-		n++;
-	return n;
-}
-
-static void engine_generate(struct sim *s, size_t i, const struct engine_msg *m)
-{
-	struct box *b = &s->boxes[i];
-	size_t job = prompt_job(m->prompt), k = 0;
-
-	while (k < b->parallel && b->engine.runs[k].is_active)
-		k++;
-	if (k == b->parallel) {
-		sim_violation(s, "%s runs more than its %u sequences", b->id, (unsigned)b->parallel);
-		return;
-	}
-	b->engine.runs[k] = (struct run){ .is_active = true,
-		.number = m->job,
-		.chain = follow_prefix(s, job, m),
-		.index = m->n_prefix,
-		.ready_at = s->now + sim_between(s, 0, PREFILL_MS),
-		.max_tokens = m->sampling.max_tokens };
-	if (++b->known[job].generated > bits(b->known[job].mine) && !is_rogue(s, i))
-		sim_violation(s, "%s started one attempt of job %zu twice", b->id, job);
-}
-
-static void engine_told(struct sim *s, size_t i, const struct engine_msg *m)
-{
-	struct engine *e = &s->boxes[i].engine;
-
-	if (!e->is_alive)
-		return;
-	switch (m->type) {
-	case ENGINE_LOAD:
-		sim_push(s, sim_between(s, 20, 300), (struct future){ .type = F_ENGINE_LOADED, .who = i, .gen = e->gen });
-		break;
-	case ENGINE_GENERATE: engine_generate(s, i, m); break;
-	case ENGINE_CANCEL:
-		for (size_t k = 0; k < SIM_MAX_RUNS; k++)
-			if (e->runs[k].is_active && e->runs[k].number == m->job)
-				e->runs[k].is_cancelled = true;
-		break;
-	case ENGINE_QUIT: engine_dies(s, i); break;
-	default: sim_push(s, 1, (struct future){ .type = F_ENGINE_PONG, .who = i, .gen = e->gen }); break; /* a ping */
-	}
-}
-
-static void run_ends(struct sim *s, size_t i, struct run *r, enum finish finish)
-{
-	struct engine_msg m = { .type = ENGINE_DONE, .job = r->number, .index = r->index, .finish = finish };
-
-	r->is_active = false;
-	engine_says(s, i, &m);
-}
-
-static void run_decodes(struct sim *s, size_t i, struct run *r)
-{
-	uint64_t gen = s->boxes[i].engine.gen, number = r->number;
-	uint32_t ids[2];
-	char text[16];
-	struct engine_msg m = { .type = ENGINE_TOKENS, .job = number, .index = r->index, .ids = ids, .text = { text, 0 } };
-	bool is_last = false;
-
-	if (r->is_cancelled) {
-		run_ends(s, i, r, FINISH_CANCELLED);
-		return;
-	}
-	if (s->now < r->ready_at)
-		return;
-	for (size_t n = sim_between(s, 1, 2); m.n_ids < n && !is_last; m.n_ids++) {
-		uint32_t id = ids[m.n_ids] = chain_token(s, r->chain);
-
-		r->chain = chain_add(r->chain, id);
-		if (chain_has_text(id)) {
-			token_text(id, text + m.text.n);
-			m.text.n += 8;
-		}
-		r->index++;
-		is_last = r->index >= r->max_tokens;
-	}
-	engine_says(s, i, &m);
-	if (s->boxes[i].engine.gen != gen || !r->is_active || r->number != number)
-		return; /* the agent had other plans */
-	if (is_last)
-		run_ends(s, i, r, FINISH_LENGTH);
-	else if (sim_between(s, 1, NO_STOP) == 1)
-		run_ends(s, i, r, FINISH_STOP);
-}
-
-static void decode_step(struct sim *s, size_t i)
-{
-	struct engine *e = &s->boxes[i].engine;
-	uint64_t gen = e->gen;
-
-	for (size_t k = 0; k < SIM_MAX_RUNS && e->is_alive && !e->is_hung && e->gen == gen; k++)
-		if (e->runs[k].is_active)
-			run_decodes(s, i, &e->runs[k]);
-	if (e->is_alive && e->gen == gen)
-		decode_in(s, i, STEP_MS);
-}
-
-static void engine_future(struct sim *s, struct future *f)
-{
-	struct box *b = &s->boxes[f->who];
-	struct engine_msg hello = { .type = ENGINE_HELLO, .version = ENGINE_PROTO_VERSION, .max_sequences = b->parallel };
-	struct engine_msg pong = { .type = ENGINE_PONG }, loaded = { .type = ENGINE_LOADED, .n_ctx = 4096, .n_params = 1 };
-
-	if (f->gen != b->engine.gen || b->agent == NULL)
-		return;
-	if (f->type == F_ENGINE_EXIT) {
-		feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = 0, .wstatus = 9 });
-		return;
-	}
-	if (!b->engine.is_alive)
-		return;
-	switch (f->type) {
-	case F_ENGINE_HELLO: engine_says(s, f->who, &hello); break;
-	case F_ENGINE_LOADED:
-		decode_in(s, f->who, STEP_MS);
-		engine_says(s, f->who, &loaded);
-		replay(s, f->who);
-		break;
-	case F_ENGINE_PONG:
-		if (!b->engine.is_hung)
-			engine_says(s, f->who, &pong);
-		break;
-	case F_ENGINE_CRASH: box_engine_crash(s, f->who); break;
-	default: decode_step(s, f->who); break;
-	}
-}
-
 /* ---- what its agent says ---- */
 
 /* Work is only done for dispatches of this life, and never for an attempt that a later one replaced. */
@@ -423,7 +174,7 @@ static void check_said(struct sim *s, size_t i, const struct job_event *e)
 	const struct known *k = &b->known[job < SIM_MAX_JOBS ? job : 0];
 	bool is_work = e->type == JOB_EVENT_ACCEPTED || e->type == JOB_EVENT_TOKENS;
 
-	if (job == SIZE_MAX || !is_work || e->attempt >= 64 || is_rogue(s, i))
+	if (job == SIZE_MAX || !is_work || e->attempt >= 64 || box_is_rogue(s, i))
 		return;
 	if ((k->mine >> e->attempt & 1) == 0)
 		sim_violation(s, "%s works on attempt %u of job %zu, which was not meant for its life %u", b->id,
@@ -442,7 +193,7 @@ static void lie(struct sim *s, size_t from, const struct job_event *e)
 
 	if (!s->knobs.has_liar || from == 1 || s->n_boxes < 2 || e->type != JOB_EVENT_TOKENS || !s->boxes[1].is_linked)
 		return;
-	token_text(id, text);
+	chain_text(id, text);
 	forged.index += sim_between(s, 0, 1) * forged.n_ids;
 	forged.ids = &id;
 	forged.n_ids = 1;
@@ -473,16 +224,16 @@ static bool act(struct sim *s, size_t i, const struct agent_action *a)
 	case AGENT_ACT_STATUS: publish(s, i, TOPIC_AGENT_STATUS, &status_type, &a->status, 1); break;
 	case AGENT_ACT_HEARTBEAT: publish(s, i, TOPIC_AGENT_HEARTBEAT, &heartbeat_type, &a->heartbeat, 0); break;
 	case AGENT_ACT_EVENT: say_event(s, i, &a->job_event); break;
-	case AGENT_ACT_ENGINE_START: engine_start(s, i); break;
-	case AGENT_ACT_ENGINE_SEND: engine_told(s, i, &a->engine_msg); break;
-	case AGENT_ACT_ENGINE_KILL: engine_dies(s, i); break;
+	case AGENT_ACT_ENGINE_START: fake_start(s, i); break;
+	case AGENT_ACT_ENGINE_SEND: fake_told(s, i, &a->engine_msg); break;
+	case AGENT_ACT_ENGINE_KILL: fake_dies(s, i); break;
 	case AGENT_ACT_LOG: sim_trace(s, "%s log %.*s", s->boxes[i].id, SPAN_FMT(a->text)); break;
 	case AGENT_ACT_STOPPED: return false;
 	}
 	return true;
 }
 
-static void feed(struct sim *s, size_t i, const struct agent_event *ev)
+void box_feed(struct sim *s, size_t i, const struct agent_event *ev)
 {
 	const struct agent_action *acts;
 	size_t n = agent_step(s->boxes[i].agent, s->now, ev, &acts);
@@ -499,7 +250,7 @@ static void feed(struct sim *s, size_t i, const struct agent_event *ev)
 static void learn(struct sim *s, size_t i, const struct job_msg *m)
 {
 	struct box *b = &s->boxes[i];
-	struct known *k = &b->known[prompt_job(m->prompt)];
+	struct known *k = &b->known[chain_job(m->prompt)];
 
 	if (m->epoch != b->epoch || m->attempt >= 64)
 		return;
@@ -528,12 +279,12 @@ static void hear_job(struct sim *s, size_t i, const struct future *f)
 	}
 	sim_trace(s, "%s hears %.*s attempt %u epoch %u", s->boxes[i].id, SPAN_FMT(m.prompt), (unsigned)m.attempt,
 		(unsigned)m.epoch);
-	if (is_rogue(s, i)) {
+	if (box_is_rogue(s, i)) {
 		m.epoch = s->boxes[i].epoch; /* it does not look */
 		remember(&s->boxes[i], f);
 	}
 	learn(s, i, &m);
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_JOB, .job = &m });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_JOB, .job = &m });
 }
 
 void box_message(struct sim *s, struct future *f)
@@ -556,12 +307,12 @@ void box_message(struct sim *s, struct future *f)
 	case TOPIC_AGENT_CONTROL:
 		rc = msg_decode(&control_type, span_mem(f->bytes, f->n), MSG_KEYS_INT, &s->arena, &c, NULL);
 		if (rc == 0)
-			feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_CONTROL, .control = &c });
+			box_feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_CONTROL, .control = &c });
 		break;
 	default:
 		rc = msg_decode(&status_type, span_mem(f->bytes, f->n), MSG_KEYS_INT, &s->arena, &st, NULL);
 		if (rc == 0)
-			feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_OWN_STATUS, .status = &st });
+			box_feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_OWN_STATUS, .status = &st });
 		break;
 	}
 	if (rc < 0)
@@ -576,12 +327,12 @@ void box_stop(struct sim *s, size_t i)
 		return;
 	sim_trace(s, "%s is asked to stop", b->id);
 	b->is_stopping = true;
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_STOP });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_STOP });
 }
 
 void box_tick(struct sim *s, size_t i)
 {
-	feed(s, i, &(struct agent_event){ .type = AGENT_EV_TICK });
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_TICK });
 }
 
 uint64_t box_deadline(const struct sim *s, size_t i)
@@ -621,6 +372,6 @@ void box_future(struct sim *s, struct future *f)
 		will(s, f->who);
 		sim_push(s, 5, (struct future){ .type = F_BOX_NOTICE, .who = f->who, .gen = f->gen });
 		break;
-	default: engine_future(s, f); break;
+	default: fake_future(s, f); break;
 	}
 }

@@ -80,7 +80,7 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		if (b->is_linked && !b->is_cut)
 			box_break(s, i, false);
 		break;
-	case FAULT_ENGINE_CRASH: box_engine_crash(s, i); break;
+	case FAULT_ENGINE_CRASH: fake_dies(s, i); break;
 	case FAULT_ENGINE_HANG: b->engine.is_hung = true; break;
 	case FAULT_DRAIN: box_stop(s, i); break;
 	case FAULT_HUB_LINK:

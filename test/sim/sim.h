@@ -5,7 +5,8 @@
  * by the seed: a seed that fails, fails again.
  *
  *   world.c   clock, what happens next, the broker's links, the hub's surroundings
- *   box.c     a box: its agent's life, its engine, its connection
+ *   box.c     a box: its agent's life and connection
+ *   engine.c  its engine
  *   client.c  clients and what they must see
  *   fault.c   what goes wrong, and when it stops
  *   main.c    seeds, mutants, the report
@@ -216,14 +217,23 @@ void box_break(struct sim *s, size_t i, bool is_noticed); /* its connection; not
 void box_future(struct sim *s, struct future *f);
 void box_tick(struct sim *s, size_t i);
 void box_message(struct sim *s, struct future *f);
-void box_engine_crash(struct sim *s, size_t i);
+void box_feed(struct sim *s, size_t i, const struct agent_event *ev);
+bool box_is_rogue(const struct sim *s, size_t i);
 uint64_t box_deadline(const struct sim *s, size_t i);
-/* A fake engine's tokens: the upper half of an id is a hash of what it continues; some have no text. */
+
+/* engine.c: a fake engine, and its tokens: the upper half of an id is a hash of what it
+ * continues, the lower is random; some have no text. */
+void fake_start(struct sim *s, size_t i);
+void fake_told(struct sim *s, size_t i, const struct engine_msg *m);
+void fake_dies(struct sim *s, size_t i);
+void fake_future(struct sim *s, struct future *f);
 uint64_t chain_start(const struct sim *s, uint64_t job);
 uint32_t chain_token(struct sim *s, uint64_t chain);
 bool chain_follows(uint64_t chain, uint32_t id);
 uint64_t chain_add(uint64_t chain, uint32_t id);
 bool chain_has_text(uint32_t id);
+void chain_text(uint32_t id, char *ret); /* 8 bytes */
+size_t chain_job(struct span prompt);    /* "job 12" */
 
 /* client.c */
 void client_init(struct sim *s);

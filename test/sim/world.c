@@ -194,15 +194,6 @@ size_t sim_job_of(const struct sim *s, struct span hub_id)
 	return SIZE_MAX;
 }
 
-static size_t job_of_prompt(const struct sim *s, struct span prompt)
-{
-	size_t n = 0;
-
-	for (size_t i = 4; i < prompt.n; i++) /* "job 12" */
-		n = n * 10 + (size_t)(prompt.p[i] - '0');
-	return n < s->n_jobs ? n : SIZE_MAX;
-}
-
 static bool is_safe(const struct sim *s, struct span id, uint64_t attempt)
 {
 	for (size_t i = 0; i < s->n_records; i++)
@@ -213,7 +204,7 @@ static bool is_safe(const struct sim *s, struct span id, uint64_t attempt)
 
 static void dispatched(struct sim *s, const struct hub_action *act)
 {
-	size_t i = job_of_prompt(s, act->job.prompt);
+	size_t i = chain_job(act->job.prompt);
 	struct cjob *j = &s->jobs[i];
 
 	if (j->hub_id[0] == '\0')
@@ -389,7 +380,8 @@ static void decode(struct sim *s, const struct future *f, const struct msg_type 
 
 static void to_hub_arrives(struct sim *s, struct future *f)
 {
-	struct hub_event ev = { .agent = f->kind == TOPIC_CLIENT_JOBS ? SPAN_NONE : span_of(s->boxes[f->who].id) };
+	bool is_client = f->kind == TOPIC_CLIENT_JOBS || f->kind == TOPIC_CLIENT_CANCEL;
+	struct hub_event ev = { .agent = is_client ? SPAN_NONE : span_of(s->boxes[f->who].id) };
 	struct registration registration;
 	struct status status;
 	struct heartbeat heartbeat;

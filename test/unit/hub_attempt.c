@@ -146,9 +146,41 @@ Test(hub_attempt, an_end_before_the_last_tokens_is_not_believed)
 	rig_done(&r, "a", job, 1, 5, "hello");
 	cr_assert_eq(rig_control(&r, CONTROL_RESEND)->control.index, 2);
 	cr_assert_eq(rig_count(&r, HUB_ACT_ANSWER), 0);
-	rig_tokens(&r, "a", job, 1, 2, "llo");
+	rig_tokens(&r, "a", job, 1, 2, "ll");
+	cr_assert_eq(rig_answers(&r, ANSWER_DONE), 0);
+	rig_tokens(&r, "a", job, 1, 4, "o");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.text, "hello"), "it waited for its tokens");
+	cr_assert_eq(rig_answer(&r, ANSWER_DONE)->answer.usage.prompt_tokens, 7);
+}
+
+Test(hub_attempt, an_end_that_waits_belongs_to_its_attempt)
+{
+	rig_done(&r, "a", job, 1, 3, "hex");
+	rig_agent(&r, "a", 2, 1, 1);
+	rig_tokens(&r, "b", job, 2, 2, "y");
+	cr_assert_eq(rig_answers(&r, ANSWER_DONE), 0);
+	rig_done(&r, "b", job, 2, 3, "y");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.text, "hey"));
+}
+
+Test(hub_attempt, an_end_that_keeps_coming_without_its_tokens_is_asked_for_them_again)
+{
 	rig_done(&r, "a", job, 1, 5, "hello");
-	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.text, "hello"));
+	cr_assert_eq(rig_controls(&r, CONTROL_RESEND), 1);
+	rig_done(&r, "a", job, 1, 5, "hello");
+	cr_assert_eq(rig_controls(&r, CONTROL_RESEND), 0, "doubled on the way");
+	rig_pass(&r, 5);
+	rig_done(&r, "a", job, 1, 5, "hello");
+	cr_assert_eq(rig_controls(&r, CONTROL_RESEND), 1, "the answer must have been lost");
+}
+
+Test(hub_attempt, late_copies_are_no_sign_of_life)
+{
+	rig_pass(&r, 1500);
+	rig_tokens(&r, "a", job, 1, 0, "he");
+	rig_say(&r, "a", rig_said(JOB_EVENT_ACCEPTED, job, 1));
+	rig_pass(&r, 500);
+	cr_assert_eq(rig_controls(&r, CONTROL_RESEND), 1);
 }
 
 Test(hub_attempt, a_silent_job_is_asked_and_progress_is_an_answer)

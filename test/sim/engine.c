@@ -1,0 +1,242 @@
+#include "sim.h"
+
+#define STEP_MS 25     /* of decoding: one token for every sequence */
+#define PREFILL_MS 300 /* at most, before the first token */
+#define NO_STOP 30     /* one token in so many is the last */
+
+/* ---- tokens ---- */
+
+uint64_t chain_start(const struct sim *s, uint64_t job)
+{
+	return rng_mix(s->seed, job + 1);
+}
+
+bool chain_has_text(uint32_t id)
+{
+	return (id & 7) != 0;
+}
+
+/* Random, so that two runs of the same prompt differ from the first token on: the worst
+ * case for a stream that is carried on by another agent. */
+uint32_t chain_token(struct sim *s, uint64_t chain)
+{
+	return (uint32_t)(chain & 0xffff) << 16 | (uint32_t)(rng_next(&s->rng) & 0xffff);
+}
+
+bool chain_follows(uint64_t chain, uint32_t id)
+{
+	return id >> 16 == (chain & 0xffff);
+}
+
+uint64_t chain_add(uint64_t chain, uint32_t id)
+{
+	return chain_has_text(id) ? rng_mix(chain, id) : chain;
+}
+
+void chain_text(uint32_t id, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 7; i >= 0; i--, id >>= 4)
+		ret[i] = digits[id & 15];
+}
+
+size_t chain_job(struct span prompt)
+{
+	size_t n = 0;
+
+	for (size_t i = 4; i < prompt.n; i++) /* "job 12" */
+		n = n * 10 + (size_t)(prompt.p[i] - '0');
+	return n;
+}
+
+/* ---- the child ---- */
+
+static void decode_in(struct sim *s, size_t i, uint64_t ms)
+{
+	sim_push(s, ms, (struct future){ .type = F_DECODE, .who = i, .gen = s->boxes[i].engine.gen });
+}
+
+static void engine_says(struct sim *s, size_t i, struct engine_msg *m)
+{
+	if (s->boxes[i].agent != NULL)
+		box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE, .engine = 0, .engine_msg = m });
+}
+
+void fake_start(struct sim *s, size_t i)
+{
+	struct engine *e = &s->boxes[i].engine;
+
+	*e = (struct engine){ .is_alive = true, .gen = e->gen + 1 };
+	sim_push(s, sim_between(s, 5, 50), (struct future){ .type = F_ENGINE_HELLO, .who = i, .gen = e->gen });
+}
+
+void fake_dies(struct sim *s, size_t i)
+{
+	struct engine *e = &s->boxes[i].engine;
+
+	if (!e->is_alive)
+		return;
+	e->is_alive = false;
+	sim_push(s, 1, (struct future){ .type = F_ENGINE_EXIT, .who = i, .gen = e->gen });
+}
+
+/* A box restored from a copy of itself: it finds the dispatch of its former life and works on it. */
+static void replay(struct sim *s, size_t i)
+{
+	struct box *b = &s->boxes[i];
+	struct future f = { .type = F_TO_BOX, .kind = TOPIC_AGENT_JOBS, .who = i, .gen = b->conn, .n = b->n_last_job };
+
+	if (b->last_job == NULL)
+		return;
+	f.bytes = b->last_job;
+	b->last_job = NULL;
+	sim_push(s, 5, f);
+}
+
+static uint64_t follow_prefix(struct sim *s, size_t job, const struct engine_msg *m)
+{
+	uint64_t chain = chain_start(s, job);
+
+	for (size_t k = 0; k < m->n_prefix; k++) {
+		if (!chain_follows(chain, m->prefix[k]))
+			sim_violation(s, "job %zu is to be carried on from tokens that do not belong together", job);
+		chain = chain_add(chain, m->prefix[k]);
+	}
+	return chain;
+}
+
+static unsigned bits(uint64_t x)
+{
+	unsigned n = 0;
+
+	for (; x != 0; x &= x - 1)
+		n++;
+	return n;
+}
+
+static void engine_generate(struct sim *s, size_t i, const struct engine_msg *m)
+{
+	struct box *b = &s->boxes[i];
+	size_t job = chain_job(m->prompt), k = 0;
+
+	while (k < b->parallel && b->engine.runs[k].is_active)
+		k++;
+	if (k == b->parallel) {
+		sim_violation(s, "%s runs more than its %u sequences", b->id, (unsigned)b->parallel);
+		return;
+	}
+	b->engine.runs[k] = (struct run){ .is_active = true,
+		.number = m->job,
+		.chain = follow_prefix(s, job, m),
+		.index = m->n_prefix,
+		.ready_at = s->now + sim_between(s, 0, PREFILL_MS),
+		.max_tokens = m->sampling.max_tokens };
+	if (++b->known[job].generated > bits(b->known[job].mine) && !box_is_rogue(s, i))
+		sim_violation(s, "%s started one attempt of job %zu twice", b->id, job);
+}
+
+void fake_told(struct sim *s, size_t i, const struct engine_msg *m)
+{
+	struct engine *e = &s->boxes[i].engine;
+
+	if (!e->is_alive)
+		return;
+	switch (m->type) {
+	case ENGINE_LOAD:
+		sim_push(s, sim_between(s, 20, 300), (struct future){ .type = F_ENGINE_LOADED, .who = i, .gen = e->gen });
+		break;
+	case ENGINE_GENERATE: engine_generate(s, i, m); break;
+	case ENGINE_CANCEL:
+		for (size_t k = 0; k < SIM_MAX_RUNS; k++)
+			if (e->runs[k].is_active && e->runs[k].number == m->job)
+				e->runs[k].is_cancelled = true;
+		break;
+	case ENGINE_QUIT: fake_dies(s, i); break;
+	default: sim_push(s, 1, (struct future){ .type = F_ENGINE_PONG, .who = i, .gen = e->gen }); break; /* a ping */
+	}
+}
+
+static void run_ends(struct sim *s, size_t i, struct run *r, enum finish finish)
+{
+	struct engine_msg m = { .type = ENGINE_DONE, .job = r->number, .index = r->index, .finish = finish };
+
+	r->is_active = false;
+	engine_says(s, i, &m);
+}
+
+static void run_decodes(struct sim *s, size_t i, struct run *r)
+{
+	uint64_t gen = s->boxes[i].engine.gen, number = r->number;
+	uint32_t ids[2];
+	char text[16];
+	struct engine_msg m = { .type = ENGINE_TOKENS, .job = number, .index = r->index, .ids = ids, .text = { text, 0 } };
+	bool is_last = false;
+
+	if (r->is_cancelled) {
+		run_ends(s, i, r, FINISH_CANCELLED);
+		return;
+	}
+	if (s->now < r->ready_at)
+		return;
+	for (size_t n = sim_between(s, 1, 2); m.n_ids < n && !is_last; m.n_ids++) {
+		uint32_t id = ids[m.n_ids] = chain_token(s, r->chain);
+
+		r->chain = chain_add(r->chain, id);
+		if (chain_has_text(id)) {
+			chain_text(id, text + m.text.n);
+			m.text.n += 8;
+		}
+		r->index++;
+		is_last = r->index >= r->max_tokens;
+	}
+	engine_says(s, i, &m);
+	if (s->boxes[i].engine.gen != gen || !r->is_active || r->number != number)
+		return; /* the agent had other plans */
+	if (is_last)
+		run_ends(s, i, r, FINISH_LENGTH);
+	else if (sim_between(s, 1, NO_STOP) == 1)
+		run_ends(s, i, r, FINISH_STOP);
+}
+
+static void decode_step(struct sim *s, size_t i)
+{
+	struct engine *e = &s->boxes[i].engine;
+	uint64_t gen = e->gen;
+
+	for (size_t k = 0; k < SIM_MAX_RUNS && e->is_alive && !e->is_hung && e->gen == gen; k++)
+		if (e->runs[k].is_active)
+			run_decodes(s, i, &e->runs[k]);
+	if (e->is_alive && e->gen == gen)
+		decode_in(s, i, STEP_MS);
+}
+
+void fake_future(struct sim *s, struct future *f)
+{
+	struct box *b = &s->boxes[f->who];
+	struct engine_msg hello = { .type = ENGINE_HELLO, .version = ENGINE_PROTO_VERSION, .max_sequences = b->parallel };
+	struct engine_msg pong = { .type = ENGINE_PONG }, loaded = { .type = ENGINE_LOADED, .n_ctx = 4096, .n_params = 1 };
+
+	if (f->gen != b->engine.gen || b->agent == NULL)
+		return;
+	if (f->type == F_ENGINE_EXIT) {
+		box_feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = 0, .wstatus = 9 });
+		return;
+	}
+	if (!b->engine.is_alive)
+		return;
+	switch (f->type) {
+	case F_ENGINE_HELLO: engine_says(s, f->who, &hello); break;
+	case F_ENGINE_LOADED:
+		decode_in(s, f->who, STEP_MS);
+		engine_says(s, f->who, &loaded);
+		replay(s, f->who);
+		break;
+	case F_ENGINE_PONG:
+		if (!b->engine.is_hung)
+			engine_says(s, f->who, &pong);
+		break;
+	case F_ENGINE_CRASH: fake_dies(s, f->who); break;
+	default: decode_step(s, f->who); break;
+	}
+}
