@@ -57,7 +57,7 @@ struct http {
 	uint64_t last_number;
 	size_t body_bytes;
 	struct http_stats stats;
-	bool resumed, stopping;
+	bool resumed, closed, stopping;
 };
 
 /* ---- small things ---- */
@@ -490,6 +490,7 @@ static void close_call(struct http_call *c)
 	buf_fini(&c->headers);
 	h->calls[c->slot] = NULL;
 	h->stats.open--;
+	h->closed = true;
 	free(c);
 }
 
@@ -535,7 +536,10 @@ static void turn(struct http *h)
 	MHD_UNSIGNED_LONG_LONG timeout;
 
 	h->resumed = false;
-	(void)MHD_run(h->mhd);
+	do { /* once more after a connection went: full up, it listens again only in the run after that */
+		h->closed = false;
+		(void)MHD_run(h->mhd);
+	} while (h->closed);
 	if (MHD_get_timeout(h->mhd, &timeout) == MHD_YES)
 		loop_timer_at(h->timer, timeout == 0 ? 0 : loop_now_ms(h->loop) + timeout);
 	else

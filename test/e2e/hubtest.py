@@ -3,6 +3,7 @@ import atexit
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -28,11 +29,17 @@ def free_port():
 
 
 class Process:
-    def __init__(self, directory, name, args):
+    def __init__(self, directory, name, args, nofile=None):
         self.name, self.log = name, directory / f"{name}.log"
+
+        def before():
+            die_with_parent()
+            if nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+
         with open(self.log, "ab") as err:
             self.popen = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=err, stderr=err,
-                                          preexec_fn=die_with_parent, start_new_session=True)
+                                          preexec_fn=before, start_new_session=True)
         atexit.register(self.kill)
 
     def text(self):
@@ -54,14 +61,14 @@ class Process:
 
 
 class Stack:
-    """`hub` are --set overrides; `echo` the settings of the echo engine; agents=0: none."""
+    """`hub` are --set overrides, `nofile` its limit on open files; `echo` the echo engine's settings."""
 
-    def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=()):
+    def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=(), nofile=None):
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-http-"))
         self.mqtt_port = free_port()
         (self.dir / "echo.cfg").write_text(echo)
         self.start_broker()
-        self.start_hub(hub)
+        self.start_hub(hub, nofile)
         self.agents = [self.start_agent(f"box-{k}", parallel) for k in range(1, agents + 1)]
         self.await_ready(agents)
 
@@ -71,13 +78,13 @@ class Stack:
                         "max_inflight_messages 100\nmax_queued_messages 20000\n")
         self.broker = Process(self.dir, "mosquitto", [MOSQUITTO, "-c", conf])
 
-    def start_hub(self, overrides=()):
+    def start_hub(self, overrides=(), nofile=None):
         sets = [f"state_dir={self.dir}/hub", f"broker.port={self.mqtt_port}", "http.port=0", "log.level=debug", *overrides]
         args = [BIN / "shoal-hub"]
         for s in sets:
             args += ["--set", s]
         before = len(re.findall(r"listening on", (self.dir / "hub.log").read_text())) if (self.dir / "hub.log").exists() else 0
-        self.hub = Process(self.dir, "hub", args)
+        self.hub = Process(self.dir, "hub", args, nofile)
 
         def port():
             assert self.hub.popen.poll() is None, f"the hub ended with {self.hub.popen.poll()}: {self.hub.text()}"

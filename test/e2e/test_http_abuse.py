@@ -239,4 +239,20 @@ def when_all_connections_are_taken_the_broker_link_stays_and_others_wait():
     late.close()
 
 
+@test
+def when_descriptors_run_out_the_broker_link_still_comes_back():
+    small = Stack(agents=0, nofile=256)
+    check("LimitNOFILE" in small.hub.text(), "the lowered limit is not told")
+    wait_until(lambda: "connected to the broker" in small.hub.text(), "connected")
+    taken = [connect(small.port) for _ in range(300)]
+    small.broker.kill()
+    wait_until(lambda: "no connection to the broker" in small.hub.text(), "the hub notices")
+    small.start_broker()
+    wait_until(lambda: small.hub.text().count("connected to the broker at") == 2, "the hub is back", 40)
+    for s in taken:
+        s.close()
+    equal(small.get("/healthz")[0], 200)
+    small.close()
+
+
 main(after=[stack.close])
