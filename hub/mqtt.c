@@ -327,13 +327,19 @@ static void check_status(struct mqtt *m, const struct mq_msg *msg)
 
 static void note_bad(struct mqtt *m, const struct intake *in, enum log_level level)
 {
+	static const char *const names[TOPIC_KIND_COUNT][2] = {
+#define X(name, group, leaf) [TOPIC_##name] = { group, leaf },
+		TOPIC_LEAF_LIST(X)
+#undef X
+	};
 	unsigned long long dropped;
 
 	m->stats.bad[in->topic]++;
 	if (log_allowed(&m->bad_limit, loop_now_ms(m->loop), LOG_EVERY_MS, &dropped))
-		log_at(level, "mqtt", "unreadable message of topic kind %d from %.*s (%s%s%s), ignoring; %llu more like it",
-			(int)in->topic, SPAN_FMT(in->who), in->field != NULL ? in->field : "", in->field != NULL ? ": " : "",
-			err_text(in->err), dropped);
+		log_at(level, "mqtt",
+			"unreadable message on %s/%.*s/%s (%s%s%s), ignoring; %llu more since the last such line",
+			names[in->topic][0], SPAN_FMT(in->who), names[in->topic][1], in->field != NULL ? in->field : "",
+			in->field != NULL ? ": " : "", err_text(in->err), dropped);
 }
 
 static void on_message(void *ctx, const struct mq_msg *msg)

@@ -1,6 +1,7 @@
 #include "server.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -25,6 +26,7 @@ struct server {
 	uint64_t safe_seq; /* said by the journal while busy: one event says them all */
 	bool is_safe_later;
 	uint64_t tokens[RATE_SECONDS + 1]; /* the counter at the last seconds, newest first */
+	char told[128];                    /* to systemd */
 };
 
 /* ---- actions ---- */
@@ -108,28 +110,54 @@ static void on_tick(void *ctx)
 	server_event(ctx, &(struct hub_event){ .type = HUB_EV_TICK });
 }
 
+struct fleet_count {
+	uint64_t known, online;
+};
+
+static void count_agent(void *ctx, const struct hub_agent_view *v)
+{
+	struct fleet_count *c = ctx;
+
+	c->known++;
+	c->online += v->presence == HUB_PRESENCE_ONLINE;
+}
+
+/* What `systemctl status` shows. */
+static void tell_status(struct server *s)
+{
+	const struct hub_counters *n = hub_counters(s->hub);
+	struct fleet_count c = { 0 };
+	char text[sizeof(s->told)];
+
+	hub_each_agent(s->hub, count_agent, &c);
+	(void)snprintf(text, sizeof(text), "STATUS=%s; %llu of %llu agents online; %llu jobs running, %llu queued",
+		mqtt_is_up(s->mqtt) ? "connected to the broker" : "no connection to the broker",
+		(unsigned long long)c.online, (unsigned long long)c.known, (unsigned long long)n->running,
+		(unsigned long long)n->queued);
+	if (strcmp(text, s->told) == 0)
+		return;
+	memcpy(s->told, text, sizeof(text));
+	loop_notify(s->loop, text);
+}
+
 static void on_second(void *ctx)
 {
 	struct server *s = ctx;
+
+	tell_status(s);
 
 	memmove(s->tokens + 1, s->tokens, RATE_SECONDS * sizeof(s->tokens[0]));
 	s->tokens[0] = hub_counters(s->hub)->tokens;
 	loop_timer_at(s->second, loop_now_ms(s->loop) + 1000);
 }
 
-static void count_one(void *ctx, const struct hub_agent_view *v)
-{
-	(void)v;
-	++*(uint64_t *)ctx;
-}
-
 static uint64_t fleet(void *ctx)
 {
 	struct server *s = ctx;
-	uint64_t n = 0;
+	struct fleet_count c = { 0 };
 
-	hub_each_agent(s->hub, count_one, &n);
-	return n;
+	hub_each_agent(s->hub, count_agent, &c);
+	return c.known;
 }
 
 /* ---- what others may know ---- */

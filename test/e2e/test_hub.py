@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 
 from hubtest import BIN, Reader, Stack, connect, events, raw, request
 from shoaltest import cbor
@@ -116,6 +117,34 @@ def a_retained_job_is_run_by_nobody():
     stack.await_ready(1)
     equal(stack.status()["counters"]["jobs_submitted"], 0)
     client.publish(f"{PREFIX}/clients/alice/jobs", b"", retain=True)
+
+
+# ---- the page ----
+
+
+def rendered(url):
+    """The page's elements after a few seconds of its script, as a browser has them."""
+    browser = shutil.which("chromium")
+    if not browser:
+        raise Skip("chromium is not installed")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}", "--virtual-time-budget=4000"]
+        done = subprocess.run([browser, *flags, "--dump-dom", url], capture_output=True, text=True, timeout=60)
+    return done.stdout
+
+
+@test
+def the_page_shows_what_agents_say_as_text_only():
+    evil = "<img src=x onerror=document.title='owned'>"
+    registration = {1: 1, 2: "evil", 3: 1, 4: 1, 5: 1, 6: 1, 7: evil, 10: 1, 15: [{1: evil[:60], 4: 4, 8: evil}]}
+    client.publish(f"{PREFIX}/agents/evil/registration", cbor.dumps(registration))
+    client.publish(f"{PREFIX}/agents/evil/status", cbor.dumps({1: 1, 2: 1, 3: 0, 4: evil}))
+    wait_until(lambda: "evil" in [a["id"] for a in stack.list_agents()], "the agent is known")
+    page = rendered(f"http://127.0.0.1:{stack.port}/")
+    check('data-key="box-1"' in page and 'data-key="evil"' in page, page[-3000:])
+    check("&lt;img src=x" in page and "<img src=x" not in page and "<title>shoal</title>" in page, page[-3000:])
+    check('data-state="up"' in page and "No agent has announced itself" in page, page[:3000])
 
 
 # ---- the hub and its broker ----
