@@ -176,34 +176,14 @@ Test(mq, a_payload_over_the_brokers_limit_is_refused)
 	client_free(a);
 }
 
-Test(mq, a_name_is_looked_up_and_all_its_addresses_are_tried)
-{
-	/* "localhost" is ::1 first on many boxes, where this broker does not listen. */
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .host = "localhost" });
-
-	client_up(a);
-	cr_assert_eq(a->downs, 0);
-	client_free(a);
-}
-
 Test(mq, a_name_that_does_not_exist_is_told_and_tried_again)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .host = "no such host" });
+	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .host = "none.test" });
 
 	mq_start(a->q);
 	client_wait_downs(a, 2);
-	cr_assert_not_null(strstr(a->why, "no such host"));
+	cr_assert_not_null(strstr(a->why, "none.test"));
 	client_free(a);
-}
-
-Test(mq, it_may_be_freed_while_a_lookup_is_under_way)
-{
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .host = "localhost" });
-
-	mq_start(a->q);
-	cr_assert_eq(loop_turn(l, 1000), 1);
-	client_free(a);
-	help_idle(l, 50);
 }
 
 static void free_in_message(struct client *c)

@@ -92,7 +92,7 @@ struct server {
 	struct loop_io *io, *peer_io;
 	const char *answer; /* sent once to each who connects; NULL: nothing */
 	size_t n_answer;
-	unsigned n_peers;
+	unsigned n_peers, n_pings, pongs; /* so many pings are answered */
 };
 
 static void on_peer_data(void *ctx, uint32_t events)
@@ -102,6 +102,8 @@ static void on_peer_data(void *ctx, uint32_t events)
 	ssize_t n = recv(s->peer, sink, sizeof(sink), MSG_DONTWAIT);
 
 	(void)events;
+	if (n == 2 && memcmp(sink, "\xc0\0", 2) == 0 && ++s->n_pings <= s->pongs)
+		cr_assert_eq(send(s->peer, "\xd0\0", 2, 0), 2);
 	if (n > 0 || (n < 0 && errno == EAGAIN))
 		return;
 	s->peer_io = loop_io_free(s->peer_io);
@@ -473,6 +475,23 @@ Test(mq_hazard, hazard_11_a_black_hole_does_not_stop_the_loop)
 	cr_assert_not_null(strstr(c->why, "no answer"), "%s", c->why);
 	loop_timer_free(timer);
 	client_free(c);
+}
+
+/* ---- 12: a dead peer ---- */
+
+Test(mq_hazard, hazard_12_a_peer_that_stops_answering_pings_is_given_up)
+{
+	static const char short_keepalive[] = { 0x20, 6, 0, 0, 3, 0x13, 0, 1 }; /* accepted; keep alive: 1 s */
+	struct server s;
+	struct client *a;
+
+	server_start(&s, 64, short_keepalive, sizeof(short_keepalive));
+	s.pongs = 2;
+	a = client_new(l, "a", s.port, NULL);
+	client_up(a);
+	client_wait_downs(a, 1);
+	cr_assert_eq(s.n_pings, 3);
+	client_free(a);
 }
 
 /* ---- 13: goodbye ---- */
