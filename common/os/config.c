@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libconfig.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,7 +180,7 @@ static int set_from_text(
 		return set_uint(o, at, u, config, err);
 	case CONFIG_REAL:
 		d = strtod(v, &end);
-		if (end == v || *end != '\0')
+		if (end == v || *end != '\0' || !isfinite(d))
 			return COMPLAIN(err, at, "%s is \"%s\", it must be a number", o->path, v);
 		memcpy(member(o, config), &d, sizeof(d));
 		return 0;

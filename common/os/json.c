@@ -293,9 +293,13 @@ void json_add_string(struct buf *out, struct span s)
 	buf_add(out, "\"", 1);
 }
 
-/* The fewest digits that read back as the same number. */
+/* The fewest digits that read back as the same number; what JSON cannot say is "not there". */
 static void put_real(struct buf *out, double v)
 {
+	if (!isfinite(v)) {
+		buf_addf(out, "null");
+		return;
+	}
 	if (fabs(v) < 1e15 && v == floor(v)) {
 		buf_addf(out, "%.0f", v); /* 20, not 2e+01 */
 		return;

@@ -81,7 +81,7 @@ static void wait_for_retry(struct mq *q)
 }
 
 /* With TLS the certificate is checked against the name, so it is the name that goes in: it
- * was looked up a moment ago, and the library does so once more. */
+ * was looked up a moment ago, the library does so once more and takes the first address. */
 static bool connect_one(struct mq *q)
 {
 	const char *host = q->config.cafile != NULL ? q->config.host : q->addresses.address[q->address];
@@ -124,6 +124,8 @@ static void on_resolved(void *ctx, const struct resolve_answer *answer)
 
 	enter(q);
 	q->addresses = *answer;
+	if (q->config.cafile != NULL && answer->n > 1)
+		q->addresses.n = 1;
 	q->address = 0;
 	if (answer->n == 0)
 		lookup_failed(q, answer->error);
@@ -253,6 +255,11 @@ static void settle(struct mq *q)
 	}
 }
 
+static bool is_connecting_or_up(const struct mq *q, uint64_t conn)
+{
+	return !q->is_dead && q->conn == conn && (q->state == MQ_CONNECTING || q->state == MQ_UP);
+}
+
 static void read_and_write(struct mq *q, uint32_t events)
 {
 	uint64_t conn = q->conn;
@@ -263,10 +270,13 @@ static void read_and_write(struct mq *q, uint32_t events)
 		settle(q);
 	}
 	/* The library reads one packet a call; a TLS handshake, too, goes on in its read. */
-	for (int i = 0; i < READS_A_WAKE && more; i++) {
-		if (q->is_dead || q->conn != conn || (q->state != MQ_CONNECTING && q->state != MQ_UP))
-			return;
+	for (int i = 0; i < READS_A_WAKE && more && is_connecting_or_up(q, conn); i++) {
 		more = session_read(&q->session);
+		settle(q);
+	}
+	/* In a TLS handshake the library takes no notice of a refused or reset connection. */
+	if ((events & (EPOLLERR | EPOLLHUP)) != 0 && is_connecting_or_up(q, conn) && q->state == MQ_CONNECTING) {
+		session_lose(&q->session, "the connection was refused or cut before the broker answered");
 		settle(q);
 	}
 }

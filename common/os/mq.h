@@ -65,7 +65,7 @@ struct mq_config {
 	int port;
 	const char *client_id;
 	const char *username, *password;             /* NULL: none */
-	const char *cafile, *certfile, *keyfile;     /* NULL: no TLS */
+	const char *cafile, *certfile, *keyfile;     /* NULL: no TLS.  With it, one address of the host is tried */
 	int keepalive_s;                             /* 0: 10 */
 	uint64_t backoff_min_ms, backoff_max_ms;     /* 0: 250 and 30,000; full jitter below them */
 	uint64_t connect_timeout_ms;                 /* from TCP to CONNACK, an address; 0: 10,000 */

@@ -125,6 +125,7 @@ Test(config, bad_files_are_refused_with_file_line_and_what_would_be_right)
 		{ "title = ;", NULL, ":1: syntax error" },
 		{ "", "port=1", "--set: there is no option port" },
 		{ "", "net.port=x", "--set: net.port is \"x\", it must be a number" },
+		{ "", "net.deep.ratio=nan", "it must be a number" },
 		{ "", "net.port", "write it as option=value" },
 		{ "", "pets=a", "pets can only be given in a file" },
 	};

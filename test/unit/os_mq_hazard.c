@@ -140,6 +140,15 @@ static void server_start(struct server *s, int backlog, const char *answer, size
 		cr_assert_eq(loop_io_new(l, s->listener, 1 /* EPOLLIN */, on_peer, s, &s->io), 0);
 }
 
+static void server_stop(struct server *s)
+{
+	if (s->peer_io != NULL)
+		(void)close(s->peer);
+	loop_io_free(s->peer_io);
+	loop_io_free(s->io);
+	(void)close(s->listener);
+}
+
 static const char connack[] = { 0x20, 3, 0, 0, 0 }; /* accepted, no properties */
 
 Test(mq_hazard, hazard_01_garbage_from_the_broker_is_a_loss_like_any_other)
@@ -154,6 +163,7 @@ Test(mq_hazard, hazard_01_garbage_from_the_broker_is_a_loss_like_any_other)
 	client_wait_downs(a, 3);
 	cr_assert_geq(s.n_peers, 3);
 	client_free(a);
+	server_stop(&s);
 }
 
 Test(mq_hazard, hazard_01_a_broker_that_never_answers_is_given_up)
@@ -167,6 +177,7 @@ Test(mq_hazard, hazard_01_a_broker_that_never_answers_is_given_up)
 	client_wait_downs(a, 2);
 	cr_assert_not_null(strstr(a->why, "no answer"), "%s", a->why);
 	client_free(a);
+	server_stop(&s);
 }
 
 /* ---- 4, 5: what a child inherits ---- */
@@ -396,6 +407,7 @@ Test(mq_hazard, hazard_08_a_packet_id_still_in_use_is_not_used_again)
 	client_wait_downs(a, 1);
 	cr_assert_not_null(strstr(a->why, "still in use"), "%s", a->why);
 	client_free(a);
+	server_stop(&s);
 }
 
 /* ---- 10, 11: reconnecting ---- */
@@ -475,6 +487,7 @@ Test(mq_hazard, hazard_11_a_black_hole_does_not_stop_the_loop)
 	cr_assert_not_null(strstr(c->why, "no answer"), "%s", c->why);
 	loop_timer_free(timer);
 	client_free(c);
+	server_stop(&s);
 }
 
 /* ---- 12: a dead peer ---- */
@@ -492,6 +505,7 @@ Test(mq_hazard, hazard_12_a_peer_that_stops_answering_pings_is_given_up)
 	client_wait_downs(a, 1);
 	cr_assert_eq(s.n_pings, 3);
 	client_free(a);
+	server_stop(&s);
 }
 
 /* ---- 13: goodbye ---- */

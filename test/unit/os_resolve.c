@@ -49,6 +49,8 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 		(void)!read(gate[0], &c, 1);
 		return system_lookup("127.0.0.1", service, hints, ret);
 	}
+	if (strcmp(name, "broker.test") == 0)
+		return system_lookup("127.0.0.1", service, hints, ret);
 	if (strstr(name, ".test") != NULL)
 		return EAI_NONAME;
 	return system_lookup(name, service, hints, ret);
