@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -43,19 +44,18 @@ static const struct config_schema schema = { sizeof(struct all), options, sizeof
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static char path[] = "/tmp/shoal-fuzz-XXXXXX";
-	static FILE *f;
+	static char path[32];
+	static int fd;
 	struct config_error err;
 	struct all config;
 
 	if (memmem(data, size, "@include", 8) != NULL)
 		return 0;
-	if (f == NULL) {
-		f = fdopen(mkstemp(path), "w");
-		unlink(path);
-		snprintf(path, sizeof(path), "/dev/fd/%d", fileno(f));
+	if (path[0] == '\0') {
+		fd = memfd_create("fuzz", MFD_CLOEXEC);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	}
-	if (ftruncate(fileno(f), 0) < 0 || pwrite(fileno(f), data, size, 0) < 0)
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) < 0)
 		abort();
 	if (config_load(&schema, path, NULL, 0, &config, &err) < 0)
 		return 0;
