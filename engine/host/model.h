@@ -13,6 +13,7 @@
 #include "draw.h"
 #include "proto.h"
 
+#define MODEL_CHUNK_MAX 63   /* rows of one sequence in a step: with more, llama.cpp rounds in another way */
 #define MODEL_REASON_MAX 500 /* bytes of a sentence that says why not */
 
 struct model;
@@ -23,7 +24,7 @@ struct model_config {
 	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
 	size_t n_sequences;  /* at the same time, numbered from 0 */
 	size_t batch_tokens; /* rows of one model_compute() at most */
-	size_t chunk;        /* rows of one sequence in it at most */
+	size_t chunk;        /* rows of one sequence in it at most, ≤ MODEL_CHUNK_MAX */
 	size_t n_threads;
 	bool (*on_progress)(void *ctx, double share); /* while loading, 0..1; false: give up */
 	void *ctx;
