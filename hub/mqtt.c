@@ -7,28 +7,15 @@
 #include "intake.h"
 #include "log.h"
 #include "mq.h"
+#include "outbox.h"
 
-#define LETTERS_MAX 4096
-#define LETTERS_MAX_BYTES ((size_t)16 << 20)
+#define OUT_MAX 4096
+#define OUT_MAX_BYTES ((size_t)16 << 20)
 /* Brokers cut whoever sends more than max_packet_size (ours: 1 MiB); room for topic and properties. */
 #define PAYLOAD_MAX (PROTO_MAX_MESSAGE - 2048)
 #define MIDS 1024 /* more than mq.h lets be unacknowledged */
 #define ARENA_SIZE ((size_t)2 << 20)
 #define LOG_EVERY_MS 1000
-
-/* A QoS 1 message: waits for room, then (to a client) for its acknowledgement, without which
- * it is sent again on the next connection. */
-struct letter {
-	struct letter *next;
-	char agent[PROTO_MAX_ID + 1]; /* empty: to a client */
-	int mid;
-	size_t size;
-	struct mq_pub pub; /* its spans point behind the struct */
-};
-
-struct letters {
-	struct letter *first, **last;
-};
 
 struct mqtt {
 	struct loop *loop;
@@ -39,9 +26,8 @@ struct mqtt {
 	uint64_t epoch;
 	unsigned n_wanted, n_granted; /* subscriptions of this connection */
 	bool is_up, closing, refused_said;
-	struct letters waiting, sent;
-	size_t n_letters, letters_bytes; /* of both lists */
-	struct {                         /* whom an acknowledgement is about; a slot for each packet id modulo MIDS */
+	struct outbox out;
+	struct { /* whom an acknowledgement is about; a slot for each packet id modulo MIDS */
 		int mid;
 		char agent[PROTO_MAX_ID + 1];
 	} asked[MIDS];
@@ -55,61 +41,6 @@ struct mqtt {
 
 /* ---- publishing ---- */
 
-static void push(struct letters *list, struct letter *l)
-{
-	l->next = NULL;
-	*list->last = l;
-	list->last = &l->next;
-}
-
-static struct letter *take(struct letters *list, struct letter **at)
-{
-	struct letter *l = *at;
-
-	*at = l->next;
-	if (l->next == NULL)
-		list->last = at;
-	return l;
-}
-
-static void drop(struct mqtt *m, struct letters *list, struct letter **at)
-{
-	struct letter *l = take(list, at);
-
-	m->n_letters--;
-	m->letters_bytes -= l->size;
-	free(l);
-}
-
-static struct span keep(char **p, struct span s)
-{
-	struct span copy = span_mem(*p, s.n);
-
-	if (s.n > 0)
-		memcpy(*p, s.p, s.n);
-	*p += s.n;
-	return copy;
-}
-
-static struct letter *letter_new(struct mqtt *m, const struct mq_pub *pub, struct span agent)
-{
-	size_t size = sizeof(struct letter) + pub->topic.n + pub->payload.n + pub->correlation.n;
-	bool has_room = m->n_letters < LETTERS_MAX && m->letters_bytes + size <= LETTERS_MAX_BYTES;
-	struct letter *l = has_room ? malloc(size) : NULL;
-	char *p = (char *)(l + 1);
-
-	if (l == NULL)
-		return NULL;
-	*l = (struct letter){ .size = size, .pub = *pub };
-	l->pub.topic = keep(&p, pub->topic);
-	l->pub.payload = keep(&p, pub->payload);
-	l->pub.correlation = keep(&p, pub->correlation);
-	(void)span_copy(agent, l->agent, sizeof(l->agent)); /* an id; too long a one would only not be told of its absence */
-	m->n_letters++;
-	m->letters_bytes += size;
-	return l;
-}
-
 static void note_asked(struct mqtt *m, int mid, const char *agent)
 {
 	size_t slot = (size_t)mid % MIDS;
@@ -121,68 +52,45 @@ static void note_asked(struct mqtt *m, int mid, const char *agent)
 /* Sends what waits, as far as there is room. */
 static void flush(struct mqtt *m)
 {
-	while (m->waiting.first != NULL && m->is_up) {
-		struct letter *l = m->waiting.first;
-		int rc = mq_publish(m->mq, &l->pub, &l->mid);
+	const struct letter *l;
+
+	while (m->is_up && (l = outbox_first(&m->out)) != NULL) {
+		int mid = 0, rc = mq_publish(m->mq, &l->pub, &mid);
 
 		if (rc == ERR_FULL || rc == ERR_CLOSED)
 			return;
 		if (rc < 0) {
 			m->stats.publish_failed++;
 			log_error("mqtt", "a message of %zu bytes cannot be published: %s", l->pub.payload.n, err_text(rc));
-		}
-		if (rc == 0 && l->agent[0] == '\0') {
-			push(&m->sent, take(&m->waiting, &m->waiting.first));
+			outbox_drop(&m->out);
 			continue;
 		}
-		if (rc == 0)
-			note_asked(m, l->mid, l->agent);
-		drop(m, &m->waiting, &m->waiting.first);
+		if (l->agent[0] != '\0')
+			note_asked(m, mid, l->agent);
+		outbox_sent(&m->out, mid);
 	}
 }
 
 static void send_sure(struct mqtt *m, const struct mq_pub *pub, struct span agent)
 {
-	struct letter *l;
 	unsigned long long dropped;
 
 	if (agent.n > 0 && !m->is_up)
 		return; /* the core hears that the link is down and says it again when it is up */
-	l = letter_new(m, pub, agent);
-	if (l == NULL) {
+	if (outbox_add(&m->out, pub, agent) < 0) {
 		m->stats.queue_dropped++;
 		if (log_allowed(&m->drop_limit, loop_now_ms(m->loop), LOG_EVERY_MS, &dropped))
 			log_warn("mqtt", "the broker takes messages slower than they are made; %llu dropped", dropped + 1);
 		return;
 	}
-	push(&m->waiting, l);
 	flush(m);
 }
 
 /* Token frames and acknowledgements: now or never. */
 static void send_light(struct mqtt *m, const struct mq_pub *pub, bool is_tokens)
 {
-	if (m->waiting.first != NULL || !m->is_up || mq_publish(m->mq, pub, NULL) < 0)
+	if (outbox_first(&m->out) != NULL || !m->is_up || mq_publish(m->mq, pub, NULL) < 0)
 		m->stats.tokens_dropped += is_tokens;
-}
-
-/* With the link went what agents were to hear: the core says it again, with fresh numbers.
- * Whether clients got what was not acknowledged is not known: they may get it twice. */
-static void gather_unsent(struct mqtt *m)
-{
-	for (struct letter **at = &m->waiting.first; *at != NULL;) {
-		if ((*at)->agent[0] != '\0')
-			drop(m, &m->waiting, at);
-		else
-			at = &(*at)->next;
-	}
-	if (m->sent.first == NULL)
-		return;
-	*m->sent.last = m->waiting.first;
-	if (m->waiting.first == NULL)
-		m->waiting.last = m->sent.last;
-	m->waiting.first = m->sent.first;
-	m->sent = (struct letters){ .last = &m->sent.first };
 }
 
 static void send_to_agent(struct mqtt *m, enum topic_kind kind, struct span agent, const struct msg_type *type,
@@ -368,16 +276,6 @@ static void on_message(void *ctx, const struct mq_msg *msg)
 	}
 }
 
-static void forget_sent(struct mqtt *m, int mid)
-{
-	for (struct letter **at = &m->sent.first; *at != NULL; at = &(*at)->next) {
-		if ((*at)->mid == mid) { /* nearly always the first */
-			drop(m, &m->sent, at);
-			return;
-		}
-	}
-}
-
 static void on_ack(void *ctx, int mid, int reason)
 {
 	struct mqtt *m = ctx;
@@ -390,7 +288,7 @@ static void on_ack(void *ctx, int mid, int reason)
 			"everywhere "
 			"under \"%s\"?",
 			(unsigned)reason, m->settings->prefix);
-	forget_sent(m, mid);
+	outbox_acked(&m->out, mid);
 	if (m->asked[slot].mid != mid)
 		return;
 	m->asked[slot].mid = 0;
@@ -465,7 +363,7 @@ static void on_down(void *ctx, const char *why, uint64_t retry_ms)
 
 	m->is_up = false;
 	memset(m->asked, 0, sizeof(m->asked));
-	gather_unsent(m);
+	outbox_link_lost(&m->out);
 	log_warn("mqtt", "no connection to the broker at %s:%llu: %s; next try in %llu ms", m->settings->broker.host,
 		(unsigned long long)m->settings->broker.port, why,
 		(unsigned long long)(retry_ms > now ? retry_ms - now : 0));
@@ -556,8 +454,7 @@ int mqtt_new(struct loop *l, const struct settings *s, uint64_t epoch, uint64_t 
 	m->epoch = epoch;
 	m->on = *handlers;
 	m->ctx = ctx;
-	m->waiting.last = &m->waiting.first;
-	m->sent.last = &m->sent.first;
+	outbox_init(&m->out, OUT_MAX, OUT_MAX_BYTES);
 	m->buf = BUF_INIT((size_t)8 << 20); /* escapes may make a JSON text six times as long, before it is refused */
 	m->arena = (struct arena){ .p = malloc(ARENA_SIZE), .cap = ARENA_SIZE };
 	if (m->arena.p != NULL)
@@ -586,7 +483,7 @@ struct mqtt_stats mqtt_stats(const struct mqtt *m)
 	struct mq_stats q = mq_stats(m->mq);
 
 	s.published = q.published, s.connects = q.connects, s.losses = q.losses;
-	s.queued = m->n_letters;
+	s.queued = m->out.n;
 	return s;
 }
 
@@ -606,10 +503,7 @@ struct mqtt *mqtt_free(struct mqtt *m)
 	if (m == NULL)
 		return NULL;
 	mq_free(m->mq);
-	while (m->waiting.first != NULL)
-		drop(m, &m->waiting, &m->waiting.first);
-	while (m->sent.first != NULL)
-		drop(m, &m->sent, &m->sent.first);
+	outbox_fini(&m->out);
 	free(m->arena.p);
 	buf_fini(&m->buf);
 	free(m);

@@ -28,7 +28,7 @@ struct openai_call {
 	bool opened;      /* the part with the role was made */
 	uint64_t created; /* seconds since 1970 */
 	uint64_t index;   /* of the last token added */
-	bool has_index;     /* any token was added */
+	bool has_index;   /* any token was added */
 	char job[ID_LEN + 1];
 	char model[PROTO_MAX_NAME + 1];
 	char fingerprint[64];
