@@ -114,6 +114,10 @@ static struct openai_fault decode_fault(int rc, const char *field)
 			err_text(rc));
 	if (rc == ERR_MISSING)
 		return openai_fault(CODE_BAD_REQUEST, "missing_required_parameter", field, "\"%s\" is missing", field);
+	if (rc == ERR_TOOBIG &&
+		(strcmp(field, "content") == 0 || strcmp(field, "prompt") == 0 || strcmp(field, "messages") == 0))
+		return openai_fault(CODE_TOO_LARGE, NULL, field, "\"%s\" is over the limit: %d messages, %zu bytes in all",
+			field, PROTO_MAX_TURNS, PROTO_MAX_PROMPT);
 	if (strcmp(field, "content") == 0 && (rc == ERR_RANGE || rc == ERR_TYPE))
 		return openai_fault(CODE_BAD_REQUEST, "unsupported", "messages",
 			"\"content\" must be a text, or a list of parts of type \"text\"");

@@ -145,7 +145,8 @@ def errors_are_objects_with_the_right_status():
         ("POST", "/v1/chat/completions", b"{", 400, "invalid_json"),
         ("POST", "/v1/chat/completions", b"", 400, "invalid_json"),
         ("POST", "/v1/chat/completions", {"model": "echo"}, 400, "missing_required_parameter"),
-        ("POST", "/v1/completions", {"model": "echo", "prompt": "x" * 300000}, 400, "invalid_value"),
+        ("POST", "/v1/completions", {"model": "echo", "prompt": "x" * 300000}, 413, "too_large"),
+        ("POST", "/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "x" * 200000}] * 2}, 413, "too_large"),
         ("POST", "/v1/chat/completions", chat(require=["gpu=none"]), 503, "no_agent"),
     ]
     for method, path, body, status, code in cases:
@@ -253,6 +254,17 @@ def a_chunked_body_is_a_body():
             s.sendall(b"%x\r\n%s\r\n" % (len(part), part))
         status, _, data = Reader(s).answer()
         equal(status, 200, data)
+
+
+@test
+def a_client_that_waits_for_the_go_ahead_gets_it():
+    body = json.dumps(chat(max_tokens=3)).encode()
+    with connect(port) as s:
+        s.sendall(raw("POST", "/v1/chat/completions", body, ["Expect: 100-continue"])[: -len(body)])
+        reader = Reader(s)
+        equal(reader.head()[0], 100)
+        s.sendall(body)
+        equal(reader.answer()[0], 200)
 
 
 @test
