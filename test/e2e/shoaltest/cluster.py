@@ -42,7 +42,7 @@ def session_members(sid):
 
 
 def is_sanitized():
-    return b"__asan_init" in (BIN / "shoal").read_bytes()
+    return b"__asan_init" in (BIN / "shoal-agent").read_bytes()
 
 
 class Cluster:

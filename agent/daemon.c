@@ -1,0 +1,312 @@
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "agent.h"
+#include "engine_link.h"
+#include "hw.h"
+#include "log.h"
+#include "loop.h"
+#include "mqtt.h"
+#include "statedir.h"
+
+#define SAMPLE_MS 2000
+#define GOODBYE_MS 2000 /* for the acknowledgements of the last words */
+#define EX_SOFTWARE 70
+#define EX_CANTCREAT 73
+
+struct daemon {
+	const struct settings *set;
+	struct loop *loop;
+	struct statedir *state;
+	struct agent *core;
+	struct mqtt *mqtt;
+	struct engine_link *engines[AGENT_MAX_MODELS];
+	struct loop_timer *tick, *sample;
+	enum agent_phase phase; /* systemd was told */
+	/* Found out while carrying out actions, told to the core after them. */
+	int start_errors[AGENT_MAX_MODELS];
+	bool is_full, was_full;
+};
+
+static void feed(struct daemon *d, const struct agent_event *ev);
+
+/* ---- actions ---- */
+
+static void on_goodbye(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	loop_exit(d->loop, 0);
+}
+
+static void start_engine(struct daemon *d, size_t i)
+{
+	d->start_errors[i] = engine_link_start(d->engines[i]);
+	if (d->start_errors[i] < 0)
+		log_error("engine", "model %s: the engine program cannot be started: %s", d->set->models[i].name,
+			d->start_errors[i] > -1000 ? strerror(-d->start_errors[i]) : err_text(d->start_errors[i]));
+}
+
+static void carry_out(struct daemon *d, const struct agent_action *act)
+{
+	switch (act->type) {
+	case AGENT_ACT_REGISTER:
+	case AGENT_ACT_STATUS:
+	case AGENT_ACT_HEARTBEAT:
+	case AGENT_ACT_EVENT: d->is_full |= !mqtt_publish(d->mqtt, act); break;
+	case AGENT_ACT_ENGINE_START: start_engine(d, act->engine); break;
+	case AGENT_ACT_ENGINE_SEND: engine_link_send(d->engines[act->engine], &act->engine_msg); break;
+	case AGENT_ACT_ENGINE_KILL: engine_link_kill(d->engines[act->engine]); break;
+	case AGENT_ACT_LOG: log_at((enum log_level)act->level, act->where, "%.*s", SPAN_FMT(act->text)); break;
+	case AGENT_ACT_STOPPED: mqtt_close(d->mqtt, GOODBYE_MS, on_goodbye); break;
+	}
+}
+
+static void step(struct daemon *d, const struct agent_event *ev)
+{
+	const struct agent_action *acts;
+	size_t n = agent_step(d->core, loop_now_ms(d->loop), ev, &acts);
+
+	for (size_t i = 0; i < n; i++)
+		carry_out(d, &acts[i]);
+}
+
+/* What came of carrying actions out; false: nothing. */
+static bool next_consequence(struct daemon *d, struct agent_event *ret)
+{
+	for (size_t i = 0; i < d->set->n_models; i++) {
+		if (d->start_errors[i] == 0)
+			continue;
+		*ret = (struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = i, .wstatus = d->start_errors[i] };
+		d->start_errors[i] = 0;
+		return true;
+	}
+	d->is_full |= mqtt_is_full(d->mqtt);
+	if (!d->is_full || d->was_full)
+		return false;
+	d->was_full = true;
+	*ret = (struct agent_event){ .type = AGENT_EV_CONGESTED };
+	return true;
+}
+
+static void tell_systemd(struct daemon *d)
+{
+	char text[64];
+
+	if (agent_phase(d->core) == d->phase)
+		return;
+	d->phase = agent_phase(d->core);
+	(void)snprintf(text, sizeof(text), "STATUS=%s", agent_phase_name(d->phase));
+	loop_notify(d->loop, text);
+}
+
+static void feed(struct daemon *d, const struct agent_event *ev)
+{
+	struct agent_event next;
+	uint64_t at;
+
+	step(d, ev);
+	while (next_consequence(d, &next))
+		step(d, &next);
+	at = agent_deadline(d->core);
+	if (at == UINT64_MAX)
+		loop_timer_off(d->tick);
+	else
+		loop_timer_at(d->tick, at);
+	tell_systemd(d);
+}
+
+/* ---- events ---- */
+
+static void on_mqtt(void *ctx, const struct agent_event *ev)
+{
+	feed(ctx, ev);
+}
+
+static void on_engine_message(void *ctx, size_t index, const struct engine_msg *m)
+{
+	feed(ctx, &(struct agent_event){ .type = AGENT_EV_ENGINE, .engine = index, .engine_msg = m });
+}
+
+static void on_engine_exit(void *ctx, size_t index, int wstatus)
+{
+	feed(ctx, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = index, .wstatus = wstatus });
+}
+
+static void on_tick(void *ctx)
+{
+	feed(ctx, &(struct agent_event){ .type = AGENT_EV_TICK });
+}
+
+static void on_stop(void *ctx, int signo)
+{
+	struct daemon *d = ctx;
+
+	log_notice("agent", "signal %d: stopping%s", signo, agent_phase(d->core) == AGENT_PHASE_DRAINING ? " at once" : "");
+	feed(d, &(struct agent_event){ .type = AGENT_EV_STOP });
+}
+
+static void on_sample(void *ctx)
+{
+	struct daemon *d = ctx;
+	struct agent_sample s = { .mem_available = hw_mem_available(""),
+		.load_milli = hw_load_milli(""),
+		.rss = hw_rss("", 0),
+		.bad_messages = mqtt_bad_messages(d->mqtt) };
+
+	for (size_t i = 0; i < d->set->n_models; i++)
+		if (engine_link_pid(d->engines[i]) != 0)
+			s.rss += hw_rss("", engine_link_pid(d->engines[i]));
+	loop_timer_at(d->sample, loop_now_ms(d->loop) + SAMPLE_MS);
+	feed(d, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
+}
+
+/* At the end of a turn: acknowledgements have come in, there may be room again. */
+static void on_turn(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	if (!d->was_full || !mqtt_is_roomy(d->mqtt))
+		return;
+	d->is_full = d->was_full = false;
+	feed(d, &(struct agent_event){ .type = AGENT_EV_WRITABLE });
+}
+
+/* ---- making ---- */
+
+static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
+{
+	const struct settings *s = d->set;
+	struct agent_model models[AGENT_MAX_MODELS];
+	uint8_t digests[AGENT_MAX_MODELS][32];
+	struct span labels[PROTO_MAX_LABELS];
+	struct hw hw;
+	struct agent_config c = { .id = span_of(s->id),
+		.software = SPAN("shoal-agent " SHOAL_VERSION),
+		.epoch = epoch,
+		.nonce = random[0],
+		.seed = random[1],
+		.queue_max = s->queue.max,
+		.heartbeat_idle_ms = s->heartbeat.idle_ms,
+		.heartbeat_busy_ms = s->heartbeat.busy_ms,
+		.hub_lease_ms = s->hub_lease_ms,
+		.drain_ms = s->drain_ms,
+		.load_timeout_ms = s->engine.load_timeout_ms,
+		.engine_backoff_min_ms = s->engine.backoff_min_ms,
+		.engine_backoff_max_ms = s->engine.backoff_max_ms,
+		.models = models,
+		.n_models = s->n_models,
+		.labels = labels,
+		.n_labels = s->n_labels };
+
+	hw_read("", &hw);
+	c.host = span_of(hw.host);
+	c.arch = span_of(hw.arch);
+	c.cpu = span_of(hw.cpu);
+	c.kernel = span_of(hw.kernel);
+	c.cores = hw.cores;
+	c.mem_total = hw.mem_total;
+	for (size_t i = 0; i < s->n_labels; i++)
+		labels[i] = span_of(s->labels[i]);
+	for (size_t i = 0; i < s->n_models; i++) {
+		const struct model_settings *m = &s->models[i];
+
+		models[i] = (struct agent_model){ .name = span_of(m->name),
+			.path = span_of(m->file),
+			.n_ctx = m->context,
+			.parallel = m->parallel,
+			.batch_tokens = m->batch_tokens,
+			.prefill_chunk = m->prefill_chunk,
+			.threads = m->threads };
+		if (settings_digest(m->sha256, digests[i]) == 0)
+			models[i].digest = span_mem(digests[i], sizeof(digests[i]));
+	}
+	return agent_new(&c, &d->core);
+}
+
+static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
+{
+	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit };
+	int rc = loop_new(on_stop, d, &d->loop);
+
+	if (rc == 0)
+		rc = loop_timer_new(d->loop, on_tick, d, &d->tick);
+	if (rc == 0)
+		rc = loop_timer_new(d->loop, on_sample, d, &d->sample);
+	if (rc == 0)
+		rc = loop_post(d->loop, on_turn, d);
+	for (size_t i = 0; rc == 0 && i < d->set->n_models; i++)
+		rc = engine_link_new(d->loop, i, engine_path, &callbacks, d, &d->engines[i]);
+	if (rc == 0)
+		rc = mqtt_new(d->loop, d->set, d->core, seed, on_mqtt, d, &d->mqtt);
+	return rc;
+}
+
+/* The epoch is on disk before anything connects. */
+static int open_state(struct daemon *d, uint64_t *ret_epoch)
+{
+	char why[512] = "";
+	int rc = statedir_open(d->set->state_dir, "agent.pid", why, sizeof(why), &d->state);
+
+	if (rc == 0)
+		rc = statedir_epoch(d->state, why, sizeof(why), ret_epoch);
+	if (rc < 0)
+		log_error("agent", "%s", why);
+	return rc;
+}
+
+static int make(struct daemon *d, const char *engine_path)
+{
+	uint64_t epoch = 0, random[3];
+	int rc;
+
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+		log_error("agent", "no random numbers: %s", strerror(errno));
+		return EX_SOFTWARE;
+	}
+	if (open_state(d, &epoch) < 0)
+		return EX_CANTCREAT;
+	rc = make_core(d, epoch, random);
+	if (rc == 0)
+		rc = make_shell(d, engine_path, random[2]);
+	if (rc == 0)
+		return 0;
+	log_error("agent", "starting failed: %s", rc > -1000 ? strerror(-rc) : err_text(rc));
+	return EX_SOFTWARE;
+}
+
+static void unmake(struct daemon *d)
+{
+	mqtt_free(d->mqtt);
+	for (size_t i = 0; i < d->set->n_models; i++)
+		engine_link_free(d->engines[i]);
+	loop_timer_free(d->tick);
+	loop_timer_free(d->sample);
+	loop_free(d->loop);
+	agent_free(d->core);
+	statedir_free(d->state);
+}
+
+int daemon_run(const struct settings *s, const char *engine_path)
+{
+	struct daemon d = { .set = s };
+	int rc = make(&d, engine_path);
+
+	if (rc == 0) {
+		loop_notify_ready(d.loop, "connecting");
+		feed(&d, &(struct agent_event){ .type = AGENT_EV_START });
+		loop_timer_at(d.sample, 0);
+		mqtt_start(d.mqtt);
+		rc = loop_run(d.loop);
+		if (rc < 0)
+			log_error("agent", "the event loop failed: %s", rc > -1000 ? strerror(-rc) : err_text(rc));
+		rc = rc < 0 ? EX_SOFTWARE : rc;
+	}
+	unmake(&d);
+	return rc;
+}

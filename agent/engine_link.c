@@ -1,0 +1,244 @@
+#include "engine_link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "frame.h"
+#include "log.h"
+
+#define OUT_MAX ((size_t)16 << 20)    /* of messages an engine has not read yet */
+#define KEEP_MAX ((size_t)64 << 10)   /* a buffer that grew past this is given back when empty */
+#define ARENA_SIZE ((size_t)32 << 10) /* lists of one message from an engine: PROTO_MAX_FRAME_TOKENS and to spare */
+
+struct engine_link {
+	struct loop *loop;
+	size_t index;
+	char *path;
+	struct engine_link_callbacks cb;
+	void *ctx;
+	int fd;
+	pid_t pid;
+	struct loop_io *io;
+	struct loop_child *child;
+	struct frame_in in;
+	struct buf out;
+	struct arena arena;
+	bool is_deaf; /* what it says is not read any more */
+};
+
+/* ---- reading ---- */
+
+static void stop_reading(struct engine_link *l)
+{
+	l->is_deaf = true;
+	l->io = loop_io_free(l->io);
+}
+
+static void deliver(struct engine_link *l)
+{
+	struct span frame;
+	struct engine_msg m;
+	int rc;
+
+	while (!l->is_deaf && (rc = frame_in_next(&l->in, &frame)) != 0) {
+		if (rc > 0) {
+			arena_reset(&l->arena);
+			rc = msg_decode(&engine_msg_type, frame, MSG_KEYS_INT, &l->arena, &m, NULL);
+		}
+		if (rc < 0)
+			stop_reading(l);
+		l->cb.message(l->ctx, l->index, rc < 0 ? NULL : &m);
+	}
+}
+
+/* False when there is nothing to read now, or ever. */
+static bool read_some(struct engine_link *l)
+{
+	size_t cap;
+	void *at = frame_in_space(&l->in, &cap);
+	ssize_t n = at != NULL ? read(l->fd, at, cap) : 0;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		/* It closed its end, or is about to end: its exit says which way. */
+		stop_reading(l);
+		engine_link_kill(l);
+		return false;
+	}
+	frame_in_added(&l->in, (size_t)n);
+	deliver(l);
+	return !l->is_deaf;
+}
+
+/* ---- writing ---- */
+
+static void arm(struct engine_link *l)
+{
+	if (l->io != NULL && loop_io_events(l->io, EPOLLIN | (l->out.n > 0 ? EPOLLOUT : 0)) < 0)
+		engine_link_kill(l);
+}
+
+static void write_some(struct engine_link *l)
+{
+	while (l->out.n > 0) {
+		ssize_t n = send(l->fd, l->out.p, l->out.n, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			engine_link_kill(l); /* it is gone, or as good as */
+		if (n < 0)
+			break;
+		buf_consume(&l->out, (size_t)n);
+	}
+	if (l->out.n == 0 && l->out.cap > KEEP_MAX)
+		buf_fini(&l->out);
+	arm(l);
+}
+
+void engine_link_send(struct engine_link *l, const struct engine_msg *m)
+{
+	size_t begin, before = l->out.n;
+	int rc;
+
+	if (l->pid == 0 || l->is_deaf)
+		return; /* its end is under way */
+	begin = frame_begin(&l->out);
+	rc = msg_encode(&engine_msg_type, m, MSG_KEYS_INT, &l->out);
+	if (rc == 0 && l->out.n - begin - FRAME_HEADER > ENGINE_MAX_IN)
+		rc = ERR_TOOBIG;
+	if (rc < 0) {
+		log_error("engine", "engine %d does not take what it is told: %s; ending it", (int)l->pid, err_text(rc));
+		l->out.n = before;
+		engine_link_kill(l);
+		return;
+	}
+	frame_end(&l->out, begin);
+	if (before == 0)
+		write_some(l);
+}
+
+static void on_io(void *ctx, uint32_t events)
+{
+	struct engine_link *l = ctx;
+
+	if (events & EPOLLOUT)
+		write_some(l);
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		(void)read_some(l);
+}
+
+/* ---- the process ---- */
+
+static void forget_child(struct engine_link *l)
+{
+	l->io = loop_io_free(l->io);
+	l->child = loop_child_free(l->child);
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	l->pid = 0;
+	frame_in_fini(&l->in);
+	buf_fini(&l->out);
+}
+
+static void on_exit_of_child(void *ctx, int wstatus)
+{
+	struct engine_link *l = ctx;
+
+	/* What it said before it died counts. */
+	while (l->io != NULL && read_some(l))
+		;
+	forget_child(l);
+	l->cb.exited(l->ctx, l->index, wstatus);
+}
+
+static int watch(struct engine_link *l)
+{
+	int flags = fcntl(l->fd, F_GETFL), rc;
+
+	if (flags < 0 || fcntl(l->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	rc = loop_io_new(l->loop, l->fd, EPOLLIN, on_io, l, &l->io);
+	if (rc == 0)
+		rc = loop_child_new(l->loop, l->pid, on_exit_of_child, l, &l->child);
+	return rc;
+}
+
+int engine_link_start(struct engine_link *l)
+{
+	const char *const argv[] = { l->path, NULL };
+	struct child_spec spec = {
+		.file = l->path, .argv = argv, .out = -1, .err = -1, .die_with_parent = true, .new_group = true
+	};
+	int sv[2], rc;
+
+	if (l->pid != 0)
+		return ERR_STATE;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	l->fd = sv[0];
+	l->is_deaf = false;
+	frame_in_init(&l->in, ENGINE_MAX_OUT);
+	l->out = BUF_INIT(OUT_MAX);
+	spec.fd3 = sv[1];
+	rc = child_spawn(&spec, &l->pid);
+	close(sv[1]);
+	if (rc == 0 && (rc = watch(l)) < 0) {
+		kill(l->pid, SIGKILL);
+		(void)waitpid(l->pid, NULL, 0);
+	}
+	if (rc < 0)
+		forget_child(l);
+	return rc;
+}
+
+void engine_link_kill(struct engine_link *l)
+{
+	if (l->child != NULL)
+		loop_child_kill(l->child, SIGKILL);
+}
+
+pid_t engine_link_pid(const struct engine_link *l)
+{
+	return l->pid;
+}
+
+int engine_link_new(struct loop *loop, size_t index, const char *path, const struct engine_link_callbacks *cb, void *ctx,
+	struct engine_link **ret)
+{
+	struct engine_link *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return ERR_NOMEM;
+	*l = (struct engine_link){ .loop = loop, .index = index, .cb = *cb, .ctx = ctx, .fd = -1 };
+	l->path = span_str(span_of(path));
+	l->arena.p = malloc(ARENA_SIZE);
+	l->arena.cap = ARENA_SIZE;
+	if (l->path == NULL || l->arena.p == NULL) {
+		engine_link_free(l);
+		return ERR_NOMEM;
+	}
+	*ret = l;
+	return 0;
+}
+
+struct engine_link *engine_link_free(struct engine_link *l)
+{
+	if (l == NULL)
+		return NULL;
+	engine_link_kill(l);
+	forget_child(l);
+	free(l->arena.p);
+	free(l->path);
+	free(l);
+	return NULL;
+}

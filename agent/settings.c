@@ -1,0 +1,201 @@
+#include "settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "sha256.h"
+#include "topic.h"
+
+#define HOUR_MS (3600 * 1000)
+
+const char *const settings_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
+
+/* ---- checks ---- */
+
+static const char *check_id(const char *value)
+{
+	if (*value == '\0' || span_is_id(span_of(value)))
+		return NULL;
+	return "an id has 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit";
+}
+
+static const char *check_name(const char *value)
+{
+	return span_is_id(span_of(value))
+		       ? NULL
+		       : "a model's name has 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit";
+}
+
+static const char *check_digest(const char *value)
+{
+	uint8_t digest[SHA256_SIZE];
+
+	return *value == '\0' || settings_digest(value, digest) == 0 ? NULL : "a SHA-256 has 64 hexadecimal digits";
+}
+
+static const char *check_prefix(const char *value)
+{
+	struct topic t;
+	size_t n = strlen(value);
+
+	if (n == 0 || value[0] == '/' || value[n - 1] == '/' || strpbrk(value, "+#$") != NULL ||
+		topic_make(value, TOPIC_HUB_STATUS, SPAN_NONE, &t) < 0)
+		return "a prefix is a piece of a topic: no + # $, no / at either end, at most some 100 characters";
+	return NULL;
+}
+
+/* ---- the table ---- */
+
+#define T struct model_settings
+#define MODEL(m) offsetof(T, m)
+static const struct config_option model_options[] = {
+	{ "name", CONFIG_TEXT, MODEL(name), .max = PROTO_MAX_NAME, .check = check_name, .help = "what clients call it" },
+	{ "file", CONFIG_TEXT, MODEL(file), .max = 4095, .help = "the model file (GGUF)" },
+	{ "sha256", CONFIG_TEXT, MODEL(sha256), .max = 64, .def = "", .check = check_digest,
+		.help = "its SHA-256 in hex: a file with another one is not used; empty: any" },
+	{ "context", CONFIG_UINT, MODEL(context), .max = 1 << 24, .def = "0", .unit = "tokens",
+		.help = "how many tokens one job may hold; 0: as trained" },
+	{ "parallel", CONFIG_UINT, MODEL(parallel), .min = 1, .max = 64, .def = "4", .help = "jobs that run at once" },
+	{ "batch_tokens", CONFIG_UINT, MODEL(batch_tokens), .max = 65536, .def = "0", .unit = "tokens",
+		.help = "in one step of the engine; 0: the engine's choice" },
+	{ "prefill_chunk", CONFIG_UINT, MODEL(prefill_chunk), .max = 65536, .def = "0", .unit = "tokens",
+		.help = "of one prompt in one step; 0: the engine's choice" },
+	{ "threads", CONFIG_UINT, MODEL(threads), .max = 1024, .def = "0", .help = "0: the engine's choice" },
+};
+#undef T
+static const struct config_schema model_schema = { sizeof(struct model_settings), model_options,
+	sizeof(model_options) / sizeof(model_options[0]) };
+
+#define T struct settings
+#define AT(m) offsetof(T, m)
+static const struct config_option options[] = {
+	{ "id", CONFIG_TEXT, AT(id), .max = PROTO_MAX_ID, .def = "", .check = check_id,
+		.help = "name of this agent in the fleet, each one's own; empty: the host name" },
+	{ "prefix", CONFIG_TEXT, AT(prefix), .max = 128, .def = TOPIC_DEFAULT_PREFIX, .check = check_prefix,
+		.help = "of all topics; the same on hub and agents" },
+	{ "state_dir", CONFIG_TEXT, AT(state_dir), .max = 4095, .def = "",
+		.help = "epoch and pid file; empty: what systemd gives, else /var/lib/shoal-agent" },
+	{ "broker.host", CONFIG_TEXT, AT(broker.host), .min = 1, .max = 255, .def = "localhost", .help = "name or address" },
+	{ "broker.port", CONFIG_UINT, AT(broker.port), .min = 1, .max = 65535, .def = "1883" },
+	{ "broker.username", CONFIG_TEXT, AT(broker.username), .max = 255, .def = "",
+		.help = "empty: the id when there is a password, else none" },
+	{ "broker.password_file", CONFIG_TEXT, AT(broker.password_file), .max = 4095, .def = "",
+		.help = "a file whose first line is the password" },
+	{ "broker.cafile", CONFIG_TEXT, AT(broker.cafile), .max = 4095, .def = "",
+		.help = "certificates of those who may sign the broker's; empty: no TLS" },
+	{ "broker.certfile", CONFIG_TEXT, AT(broker.certfile), .max = 4095, .def = "",
+		.help = "own certificate, its CN the id" },
+	{ "broker.keyfile", CONFIG_TEXT, AT(broker.keyfile), .max = 4095, .def = "", .help = "its key" },
+	{ "broker.keepalive_s", CONFIG_UINT, AT(broker.keepalive_s), .min = 5, .max = 60, .def = "10", .unit = "s" },
+	{ "engine.path", CONFIG_TEXT, AT(engine.path), .max = 4095, .def = "",
+		.help = "the engine program; empty: shoal-engine beside this program, in libexec or in PATH" },
+	{ "engine.load_timeout_ms", CONFIG_UINT, AT(engine.load_timeout_ms), .min = 1000, .max = HOUR_MS, .def = "60000",
+		.unit = "ms", .help = "loading may take that long without any progress" },
+	{ "engine.backoff_min_ms", CONFIG_UINT, AT(engine.backoff_min_ms), .min = 1, .max = HOUR_MS, .def = "250",
+		.unit = "ms", .help = "before an engine that died starts again; doubles each time" },
+	{ "engine.backoff_max_ms", CONFIG_UINT, AT(engine.backoff_max_ms), .min = 1, .max = HOUR_MS, .def = "30000",
+		.unit = "ms", .help = "and never takes longer" },
+	{ "models", CONFIG_GROUPS, AT(models), AT(n_models), .max = AGENT_MAX_MODELS, .def = "", .groups = &model_schema,
+		.help = "what this agent loads when it starts" },
+	{ "queue.max", CONFIG_UINT, AT(queue.max), .max = AGENT_MAX_JOBS / 2, .def = "16",
+		.help = "jobs that may wait here; the hub holds the others" },
+	{ "heartbeat.idle_ms", CONFIG_UINT, AT(heartbeat.idle_ms), .min = 100, .max = HOUR_MS, .def = "5000", .unit = "ms",
+		.help = "between heartbeats without work" },
+	{ "heartbeat.busy_ms", CONFIG_UINT, AT(heartbeat.busy_ms), .min = 100, .max = HOUR_MS, .def = "2000", .unit = "ms",
+		.help = "and with work" },
+	{ "hub_lease_ms", CONFIG_UINT, AT(hub_lease_ms), .min = 1000, .max = HOUR_MS, .def = "20000", .unit = "ms",
+		.help = "work stops when the hub has been silent for so long" },
+	{ "drain_ms", CONFIG_UINT, AT(drain_ms), .min = 1, .max = HOUR_MS, .def = "30000", .unit = "ms",
+		.help = "running jobs may go on for so long when the agent is told to stop" },
+	{ "labels", CONFIG_TEXTS, AT(labels), AT(n_labels), .max = PROTO_MAX_LABELS, .def = "",
+		.help = "\"key=value\": what jobs may require or prefer" },
+	{ "log.level", CONFIG_ENUM, AT(log.level), .def = "info", .names = settings_levels,
+		.help = "error, warning, notice, info or debug" },
+};
+#undef T
+const struct config_schema settings_schema = { sizeof(struct settings), options, sizeof(options) / sizeof(options[0]) };
+
+/* ---- what the table cannot say ---- */
+
+int settings_digest(const char *hex, uint8_t ret[SHA256_SIZE])
+{
+	if (strlen(hex) != 2 * SHA256_SIZE || strspn(hex, "0123456789abcdefABCDEF") != 2 * SHA256_SIZE)
+		return ERR_RANGE;
+	for (size_t i = 0; i < SHA256_SIZE; i++) {
+		const char byte[] = { hex[2 * i], hex[2 * i + 1], '\0' };
+
+		ret[i] = (uint8_t)strtoul(byte, NULL, 16);
+	}
+	return 0;
+}
+
+static int replace(char **text, const char *with)
+{
+	char *copy = strdup(with);
+
+	if (copy == NULL)
+		return ERR_NOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+/* "box-1.example.org" is box-1; what cannot be an id is empty. */
+static void id_from_host(char *ret, size_t size)
+{
+	ret[0] = ret[size - 1] = '\0';
+	if (gethostname(ret, size - 1) < 0)
+		ret[0] = '\0';
+	ret[strcspn(ret, ".")] = '\0';
+	if (check_id(ret) != NULL)
+		ret[0] = '\0';
+}
+
+static bool has_twins(const struct settings *s)
+{
+	for (size_t i = 0; i < s->n_models; i++)
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(s->models[i].name, s->models[k].name) == 0)
+				return true;
+	return false;
+}
+
+const char *settings_check(const void *settings)
+{
+	const struct settings *s = settings;
+	char host[256];
+
+	id_from_host(host, sizeof(host));
+	if (s->id[0] == '\0' && host[0] == '\0')
+		return "the host name cannot serve as the agent's id; set \"id\"";
+	if ((s->broker.certfile[0] != '\0') != (s->broker.keyfile[0] != '\0'))
+		return "broker.certfile and broker.keyfile go together: set both or none";
+	if (s->broker.certfile[0] != '\0' && s->broker.cafile[0] == '\0')
+		return "broker.certfile needs broker.cafile: without it there is no TLS";
+	if (s->engine.backoff_min_ms > s->engine.backoff_max_ms)
+		return "engine.backoff_min_ms is greater than engine.backoff_max_ms";
+	if (has_twins(s))
+		return "models: two of them have the same name";
+	for (size_t i = 0; i < s->n_labels; i++)
+		if (strlen(s->labels[i]) > PROTO_MAX_LABEL || !span_is_utf8(span_of(s->labels[i])))
+			return "labels: a label is UTF-8 text of at most 128 bytes";
+	return NULL;
+}
+
+int settings_complete(struct settings *s)
+{
+	const char *dir = getenv("STATE_DIRECTORY");
+	char host[256];
+	int rc = 0;
+
+	id_from_host(host, sizeof(host));
+	if (s->id[0] == '\0')
+		rc = replace(&s->id, host);
+	if (rc == 0 && s->state_dir[0] == '\0')
+		rc = replace(&s->state_dir, dir != NULL && *dir != '\0' ? dir : "/var/lib/shoal-agent");
+	if (rc == 0 && s->broker.username[0] == '\0' && s->broker.password_file[0] != '\0')
+		rc = replace(&s->broker.username, s->id);
+	return rc;
+}

@@ -1,0 +1,51 @@
+/* settings.h - what an operator may set, as one table (settings.c). */
+#ifndef SHOAL_AGENT_SETTINGS_H
+#define SHOAL_AGENT_SETTINGS_H
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "proto.h"
+
+struct model_settings {
+	char *name, *file, *sha256;
+	uint64_t context, parallel, batch_tokens, prefill_chunk, threads;
+};
+
+struct settings {
+	char *id, *prefix, *state_dir;
+	struct {
+		char *host, *username, *password_file, *cafile, *certfile, *keyfile;
+		uint64_t port, keepalive_s;
+	} broker;
+	struct {
+		char *path;
+		uint64_t load_timeout_ms, backoff_min_ms, backoff_max_ms;
+	} engine;
+	struct model_settings *models;
+	size_t n_models;
+	struct {
+		uint64_t max;
+	} queue;
+	struct {
+		uint64_t idle_ms, busy_ms;
+	} heartbeat;
+	uint64_t hub_lease_ms, drain_ms;
+	char **labels;
+	size_t n_labels;
+	struct {
+		unsigned level; /* index into settings_levels */
+	} log;
+};
+
+extern const struct config_schema settings_schema;
+extern const char *const settings_levels[]; /* from LOG_ERROR on, NULL-terminated */
+
+/* What no option can know alone, for struct program: NULL, or a sentence. */
+const char *settings_check(const void *settings);
+/* Fills in what follows from the machine: id, state directory, user name. */
+SHOAL_CHECK int settings_complete(struct settings *s);
+/* The 32 bytes that 64 hex digits stand for. */
+SHOAL_CHECK int settings_digest(const char *hex, uint8_t ret[32]);
+
+#endif

@@ -1,0 +1,180 @@
+"""One shoal-agent with a broker and an echo engine of its own, and a hub played by hand."""
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import cbor
+from .cluster import BIN, die_with_parent
+from .mqtt import PREFIX, Client
+from .wait import wait_until
+
+# Key numbers of docs/protocol.cddl.
+STATUS = {1: "epoch", 2: "conn", 3: "state", 4: "reason"}
+REGISTRATION = {2: "agent", 3: "epoch", 4: "conn", 5: "seq", 6: "nonce", 8: "software", 9: "engine", 10: "slots", 14: "hardware",
+                15: "models", 16: "labels"}
+MODEL = {1: "name", 2: "digest", 4: "state", 5: "n_ctx", 8: "reason"}
+HEARTBEAT = {3: "state", 4: "slots", 5: "running", 6: "queued", 7: "tokens_total", 10: "rss", 14: "bad_messages"}
+EVENT = {1: "type", 2: "job", 3: "attempt", 4: "epoch", 5: "index", 6: "text", 7: "ids", 8: "finish", 9: "sha256", 10: "usage",
+         12: "code", 13: "reason"}
+OFFLINE, ONLINE, DEGRADED, DRAINING = range(4)
+LOADING, READY, FAILED = 2, 3, 4
+EV_ACCEPTED, EV_REJECTED, EV_PROGRESS, EV_TOKENS, EV_DONE, EV_FAILED = range(6)
+PING, CANCEL, ACK, RESEND, END, DRAIN, RESUME = range(7)
+
+
+def named(table, payload):
+    return {table.get(k, k): v for k, v in cbor.loads(payload).items()}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Broker:
+    def __init__(self, directory):
+        self.port = free_port()
+        self.conf = directory / "mosquitto.conf"
+        self.conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+                             "set_tcp_nodelay true\nmax_inflight_messages 100\nmax_queued_messages 20000\n")
+        self.log = open(directory / "mosquitto.log", "ab")
+        self.process = None
+        self.start()
+
+    def start(self):
+        exe = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        self.process = subprocess.Popen([exe, "-c", self.conf], stdout=self.log, stderr=self.log, preexec_fn=die_with_parent)
+        wait_until(self.answers, "the broker listens")
+
+    def answers(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def children(pid):
+    """Pids of the running children of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] not in "ZX":
+            found.append(int(stat.parent.name))
+    return found
+
+
+class Box:
+    """Starts the agent at once.  What it publishes is kept: the last status, registration and
+    heartbeat, and all job events in a queue."""
+
+    def __init__(self, echo="", config="", agent_id="box-1"):
+        self.dir = Path(tempfile.mkdtemp(prefix="shoal-agent-"))
+        self.id, self.epoch, self.process = agent_id, None, None
+        self.status, self.registration, self.heartbeat, self.statuses = None, None, None, []
+        self.events = queue.Queue()
+        self.broker = Broker(self.dir)
+        self.model = self.dir / "model.echo"
+        self.model.write_text(echo)
+        self.config = self.dir / "agent.cfg"
+        self.config.write_text(f'''
+id = "{agent_id}";
+state_dir = "{self.dir}/state";
+broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
+engine: {{ path = "{BIN}/shoal-engine-echo"; backoff_min_ms = 50; backoff_max_ms = 500; }};
+models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
+{config}''')
+        self.watch()
+        self.start()
+
+    def watch(self):
+        self.hub = Client(self.broker.port)
+        self.hub.subscribe(self.topic("status"), self._status)
+        self.hub.subscribe(self.topic("registration"), lambda m: self._keep("registration", named(REGISTRATION, m.payload)))
+        self.hub.subscribe(self.topic("heartbeat"), lambda m: self._keep("heartbeat", named(HEARTBEAT, m.payload)))
+        self.hub.subscribe(self.topic("out"), lambda m: self.events.put(named(EVENT, m.payload)))
+
+    def _keep(self, name, value):
+        setattr(self, name, value)
+
+    def _status(self, m):
+        try:
+            self.status = named(STATUS, m.payload)
+        except (ValueError, AttributeError):
+            return  # a test's garbage: the agent reads this topic, too
+        self.statuses.append(self.status)
+
+    def topic(self, leaf):
+        return f"{PREFIX}/agents/{self.id}/{leaf}"
+
+    # ---- the process ----
+
+    def start(self, *args):
+        self.log = open(self.dir / "agent.log", "ab")
+        self.process = subprocess.Popen([BIN / "shoal-agent", "--config", self.config, *args], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log, preexec_fn=die_with_parent)
+
+    def logged(self):
+        return (self.dir / "agent.log").read_text()
+
+    def model_state(self):
+        return self.registration and self.registration["models"][0][4]
+
+    def await_ready(self, after_epoch=0):
+        wait_until(lambda: self.registration and self.registration["epoch"] > after_epoch and self.model_state() == READY and
+                   self.status and self.status["state"] == ONLINE and self.status["epoch"] == self.registration["epoch"],
+                   f"the agent is ready; it said:\n{self.logged()}")
+        self.epoch = self.registration["epoch"]
+
+    def engines(self):
+        return children(self.process.pid)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.hub.close()
+        self.broker.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    # ---- the hub's part ----
+
+    def dispatch(self, job, attempt=1, epoch=None, prompt="hello", prefix=(), **sampling):
+        keys = {"max_tokens": 1, "temperature": 2, "seed": 6}
+        m = {1: job, 2: attempt, 3: epoch or self.epoch, 4: "m", 5: prompt, 7: {keys[k]: v for k, v in sampling.items()}}
+        if prefix:
+            m[8] = list(prefix)
+        self.hub.publish(self.topic("jobs"), cbor.dumps(m))
+
+    def control(self, verb, job="", attempt=0, index=0, epoch=None):
+        self.hub.publish(self.topic("control"), cbor.dumps({1: verb, 2: epoch or self.epoch, 3: job, 4: attempt, 5: index}))
+
+    def next_event(self, deadline_s=20):
+        try:
+            return self.events.get(timeout=deadline_s)
+        except queue.Empty:
+            raise AssertionError(f"no event in {deadline_s} s; the agent said:\n{self.logged()}") from None
+
+    def await_event(self, kind, job):
+        """Skips others; returns it and the tokens' events on the way, and acknowledges those as a hub does."""
+        frames = []
+        while True:
+            e = self.next_event()
+            if e["job"] != job:
+                continue
+            if e["type"] == kind:
+                return e, frames
+            if e["type"] == EV_TOKENS:
+                frames.append(e)
+                if len(frames) % 16 == 0:
+                    self.control(ACK, job, e["attempt"], e.get("index", 0) + len(e["ids"]))

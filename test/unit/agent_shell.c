@@ -1,0 +1,348 @@
+/* The shell's parts that can be tried alone: /proc, settings, the engine's process. */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine_link.h"
+#include "hw.h"
+#include "settings.h"
+
+/* ---- /proc ---- */
+
+static char root[] = "/tmp/shoal-hw-XXXXXX";
+
+static void write_file(const char *path, const char *text)
+{
+	char full[PATH_MAX];
+	FILE *f;
+
+	(void)snprintf(full, sizeof(full), "%s%s", root, path);
+	f = fopen(full, "w");
+	cr_assert_not_null(f);
+	cr_assert_geq(fputs(text, f), 0);
+	fclose(f);
+}
+
+static void make_proc(void)
+{
+	char proc[PATH_MAX];
+
+	cr_assert_not_null(mkdtemp(root));
+	(void)snprintf(proc, sizeof(proc), "%s/proc", root);
+	cr_assert_eq(mkdir(proc, 0700), 0);
+	(void)snprintf(proc, sizeof(proc), "%s/proc/self", root);
+	cr_assert_eq(mkdir(proc, 0700), 0);
+}
+
+static void drop_proc(void)
+{
+	static const char *const names[] = { "/proc/cpuinfo", "/proc/meminfo", "/proc/loadavg", "/proc/self/statm",
+		"/proc/self", "/proc", "" };
+	char full[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)snprintf(full, sizeof(full), "%s%s", root, names[i]);
+		(void)remove(full); /* not each test made each */
+	}
+}
+
+TestSuite(hw, .init = make_proc, .fini = drop_proc);
+
+Test(hw, processors_are_counted_and_named)
+{
+	const struct {
+		const char *text, *cpu;
+		uint64_t cores;
+	} cases[] = {
+		{ "processor\t: 0\nmodel name\t: Big CPU @ 3 GHz\n\nprocessor\t: 1\nmodel name\t: Big CPU @ 3 GHz\n",
+			"Big CPU @ 3 GHz", 2 },
+		{ "processor\t: 0\nBogoMIPS\t: 108.00\n\nprocessor\t: 1\n\nModel\t\t: Raspberry Pi 4 Model B\n",
+			"Raspberry Pi 4 Model B", 2 },
+		{ "processor : 0\nHardware : BCM2835\n", "BCM2835", 1 },
+		{ "processor\t: 0\nmodel name\t: \xff\xfe\n", "", 1 }, /* not UTF-8: could not be published */
+		{ "", "", 0 },
+	};
+	struct hw hw;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		write_file("/proc/cpuinfo", cases[i].text);
+		hw_read(root, &hw);
+		cr_assert_eq(hw.cores, cases[i].cores, "case %zu: %" PRIu64, i, hw.cores);
+		cr_assert_str_eq(hw.cpu, cases[i].cpu, "case %zu", i);
+		cr_assert_neq(hw.kernel[0], '\0');
+	}
+}
+
+Test(hw, memory_load_and_size_are_read)
+{
+	struct hw hw;
+
+	write_file("/proc/meminfo", "MemTotal:        2048 kB\nMemFree:   1 kB\nMemAvailable:    1024 kB\n");
+	write_file("/proc/loadavg", "1.25 0.50 0.10 1/234 5678\n");
+	write_file("/proc/self/statm", "100 7 3 1 0 5 0\n");
+	hw_read(root, &hw);
+	cr_assert_eq(hw.mem_total, 2048u * 1024);
+	cr_assert_eq(hw_mem_available(root), 1024u * 1024);
+	cr_assert_eq(hw_load_milli(root), 1250);
+	cr_assert_eq(hw_rss(root, 0), 7u * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+Test(hw, what_is_not_there_or_not_a_number_is_zero)
+{
+	cr_assert_eq(hw_mem_available(root), 0);
+	cr_assert_eq(hw_load_milli(root), 0);
+	cr_assert_eq(hw_rss(root, 0), 0);
+	write_file("/proc/loadavg", "nan x\n");
+	write_file("/proc/self/statm", "x\n");
+	cr_assert_eq(hw_load_milli(root), 0);
+	cr_assert_eq(hw_rss(root, 0), 0);
+}
+
+Test(hw, this_very_box_has_all_of_it)
+{
+	struct hw hw;
+
+	hw_read("", &hw);
+	cr_assert_gt(hw.cores, 0);
+	cr_assert_gt(hw.mem_total, hw_rss("", 0));
+	cr_assert_gt(hw_rss("", 0), 0);
+}
+
+/* ---- settings ---- */
+
+static const char *set_all(const char *const sets[], size_t n, struct settings *s)
+{
+	struct config_error err;
+
+	cr_assert_eq(config_load(&settings_schema, NULL, sets, n, s, &err), 0, "%s", err.text);
+	return settings_check(s);
+}
+
+Test(settings, combinations_that_make_no_sense_are_named)
+{
+	const struct {
+		const char *set, *says;
+	} cases[] = {
+		{ "broker.certfile=/c", "keyfile" },
+		{ "broker.keyfile=/k", "certfile" },
+		{ "engine.backoff_min_ms=60000", "backoff" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *sets[] = { "id=box-1", cases[i].set };
+		struct settings s;
+		const char *why = set_all(sets, 2, &s);
+
+		cr_assert(why != NULL && strstr(why, cases[i].says) != NULL, "%s: %s", cases[i].set, why);
+		config_free(&settings_schema, &s);
+	}
+}
+
+Test(settings, values_out_of_their_range_are_refused)
+{
+	static const char *const bad[] = { "id=a/b", "id=-x", "prefix=", "prefix=a/+", "prefix=/a", "broker.port=0",
+		"broker.port=65536", "log.level=loud", "queue.max=100000", "drain_ms=0", "nonsense=1" };
+	struct config_error err;
+	struct settings s;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_assert_lt(config_load(&settings_schema, NULL, &bad[i], 1, &s, &err), 0, "%s is taken", bad[i]);
+}
+
+Test(settings, what_is_left_open_follows_from_the_box)
+{
+	const char *sets[] = { "broker.password_file=/p", "id=box-7" };
+	struct settings s;
+
+	(void)unsetenv("STATE_DIRECTORY");
+	cr_assert_null(set_all(sets, 2, &s));
+	cr_assert_eq(settings_complete(&s), 0);
+	cr_assert_str_eq(s.broker.username, "box-7");
+	cr_assert_str_eq(s.state_dir, "/var/lib/shoal-agent");
+	config_free(&settings_schema, &s);
+	(void)setenv("STATE_DIRECTORY", "/run/x", 1);
+	cr_assert_null(set_all(sets + 1, 1, &s));
+	cr_assert_eq(settings_complete(&s), 0);
+	cr_assert_str_eq(s.state_dir, "/run/x");
+	cr_assert_str_eq(s.broker.username, "");
+	config_free(&settings_schema, &s);
+}
+
+Test(settings, digests_are_64_hex_digits)
+{
+	uint8_t d[32];
+
+	cr_assert_eq(settings_digest("00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF", d), 0);
+	cr_assert(d[1] == 0x11 && d[31] == 0xff);
+	cr_assert_lt(settings_digest("", d), 0);
+	cr_assert_lt(settings_digest("0011", d), 0);
+	cr_assert_lt(settings_digest("x0112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF", d), 0);
+}
+
+/* ---- the engine's process ---- */
+
+#define ECHO SHOAL_BIN_DIR "/shoal-engine-echo"
+
+static struct loop *loop;
+static struct engine_link *link_;
+static struct {
+	uint64_t types[8];
+	size_t n, n_bad;
+	bool exited, kill_on_first;
+	int wstatus;
+} heard;
+
+static void on_stop(void *ctx, int signo)
+{
+	(void)ctx;
+	(void)signo;
+}
+
+static void on_message(void *ctx, size_t index, const struct engine_msg *m)
+{
+	(void)ctx;
+	cr_assert_eq(index, 3);
+	if (m == NULL) {
+		heard.n_bad++;
+		engine_link_kill(link_);
+		return;
+	}
+	if (heard.n < 8)
+		heard.types[heard.n++] = m->type;
+	if (heard.kill_on_first)
+		engine_link_kill(link_);
+	else if (m->type == ENGINE_HELLO)
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_PING });
+	else if (m->type == ENGINE_PONG)
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_QUIT });
+}
+
+static void on_exit_of_engine(void *ctx, size_t index, int wstatus)
+{
+	(void)ctx;
+	(void)index;
+	heard.exited = true;
+	heard.wstatus = wstatus;
+	loop_exit(loop, 0);
+}
+
+static void too_long(void *ctx)
+{
+	(void)ctx;
+	loop_exit(loop, 1);
+}
+
+/* Starts the program and runs the loop to its end. */
+static void live(const char *path)
+{
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine };
+	struct loop_timer *limit;
+
+	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
+	cr_assert_eq(loop_timer_new(loop, too_long, NULL, &limit), 0);
+	loop_timer_at(limit, clock_ms() + 20000);
+	cr_assert_eq(engine_link_new(loop, 3, path, &cb, NULL, &link_), 0);
+	cr_assert_eq(engine_link_start(link_), 0);
+	cr_assert_gt(engine_link_pid(link_), 0);
+	cr_assert_eq(engine_link_start(link_), ERR_STATE);
+	cr_assert_eq(loop_run(loop), 0, "it did not end");
+	cr_assert(heard.exited);
+	cr_assert_eq(engine_link_pid(link_), 0);
+	engine_link_free(link_);
+	loop_timer_free(limit);
+	loop_free(loop);
+}
+
+static bool is_there(const char *path)
+{
+	return access(path, X_OK) == 0;
+}
+
+Test(engine_link, it_speaks_with_an_engine_and_sees_it_end)
+{
+	if (!is_there(ECHO))
+		cr_skip("%s is not built", ECHO);
+	live(ECHO);
+	cr_assert_eq(heard.n, 2);
+	cr_assert(heard.types[0] == ENGINE_HELLO && heard.types[1] == ENGINE_PONG);
+	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 0);
+}
+
+Test(engine_link, a_kill_ends_it)
+{
+	if (!is_there(ECHO))
+		cr_skip("%s is not built", ECHO);
+	heard.kill_on_first = true;
+	live(ECHO);
+	cr_assert(WIFSIGNALED(heard.wstatus) && WTERMSIG(heard.wstatus) == SIGKILL);
+}
+
+static void make_script(char *path, const char *body)
+{
+	int fd = mkstemp(path);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_gt(dprintf(fd, "#!/bin/sh\n%s\n", body), 0);
+	cr_assert_eq(fchmod(fd, 0700), 0);
+	close(fd);
+}
+
+Test(engine_link, bytes_that_are_no_message_are_told_once)
+{
+	char path[] = "/tmp/shoal-engine-XXXXXX";
+
+	make_script(path, "printf '\\000\\000\\000\\003abc\\000\\000\\000\\003abc' >&3; sleep 20");
+	live(path);
+	(void)unlink(path);
+	cr_assert_eq(heard.n_bad, 1);
+	cr_assert(WIFSIGNALED(heard.wstatus));
+}
+
+Test(engine_link, a_frame_that_is_too_long_is_told_once)
+{
+	char path[] = "/tmp/shoal-engine-XXXXXX";
+
+	make_script(path, "printf '\\377\\377\\377\\377abc' >&3; sleep 20");
+	live(path);
+	(void)unlink(path);
+	cr_assert_eq(heard.n_bad, 1);
+}
+
+Test(engine_link, one_that_closes_its_end_is_ended)
+{
+	char path[] = "/tmp/shoal-engine-XXXXXX";
+
+	make_script(path, "exec 3>&-; sleep 20");
+	live(path);
+	(void)unlink(path);
+	cr_assert_eq(heard.n_bad, 0);
+	cr_assert(WIFSIGNALED(heard.wstatus) && WTERMSIG(heard.wstatus) == SIGKILL);
+}
+
+Test(engine_link, its_own_exit_status_is_seen)
+{
+	char path[] = "/tmp/shoal-engine-XXXXXX";
+
+	make_script(path, "exit 7");
+	live(path);
+	(void)unlink(path);
+	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 7);
+}
+
+Test(engine_link, a_program_that_is_not_there_is_an_error_at_once)
+{
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine };
+
+	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
+	cr_assert_eq(engine_link_new(loop, 3, "/nonexistent/engine", &cb, NULL, &link_), 0);
+	cr_assert_lt(engine_link_start(link_), 0);
+	cr_assert_eq(engine_link_pid(link_), 0);
+	engine_link_free(link_);
+	loop_free(loop);
+}
