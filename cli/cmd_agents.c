@@ -1,0 +1,212 @@
+#include "cli.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api.h"
+#include "http_client.h"
+#include "table.h"
+
+#define TIMEOUT_MS 10000
+#define BODY_MAX ((size_t)64 << 20)
+
+static const char usage[] = "usage: shoal agents [--http URL] [--json]\n"
+			    "\n"
+			    "Lists the agents the hub knows, with what they do and hold.\n"
+			    "\n"
+			    "  --http URL  the hub's address (SHOAL_URL, else http://127.0.0.1:8080)\n"
+			    "  --json      the hub's own document\n";
+
+static const struct option options[] = {
+	{ "http", required_argument, NULL, 'u' },
+	{ "json", no_argument, NULL, 'j' },
+	{ 0 },
+};
+
+struct query {
+	struct loop *loop;
+	const char *url;
+	struct buf body;
+	bool is_json;
+};
+
+enum { COL_ID, COL_STATE, COL_RUNNING, COL_QUEUED, COL_SLOTS, COL_TOKENS, COL_SEEN, COL_MODELS, N_COLS };
+
+static const struct table_column columns[N_COLS] = {
+	[COL_ID] = { .name = "AGENT" },
+	[COL_STATE] = { .name = "STATE" },
+	[COL_RUNNING] = { .name = "RUNNING", .is_right = true },
+	[COL_QUEUED] = { .name = "QUEUED", .is_right = true },
+	[COL_SLOTS] = { .name = "SLOTS", .is_right = true },
+	[COL_TOKENS] = { .name = "TOKENS/S", .is_right = true },
+	[COL_SEEN] = { .name = "SEEN", .is_right = true },
+	[COL_MODELS] = { .name = "MODELS", .may_cut = true },
+};
+
+/* "0.4 s", "12 s", "3 min", "5 h", "2 d" ago. */
+static void age(uint64_t ms, char *ret, size_t size)
+{
+	uint64_t s = ms / 1000;
+
+	if (s < 10)
+		snprintf(ret, size, "%" PRIu64 ".%" PRIu64 " s", s, ms / 100 % 10);
+	else if (s < 120)
+		snprintf(ret, size, "%" PRIu64 " s", s);
+	else if (s < 2 * 3600)
+		snprintf(ret, size, "%" PRIu64 " min", s / 60);
+	else if (s < 48 * 3600)
+		snprintf(ret, size, "%" PRIu64 " h", s / 3600);
+	else
+		snprintf(ret, size, "%" PRIu64 " d", s / 86400);
+}
+
+/* "triage, other (loading)": a ready model needs no word. */
+static char *models_of(const struct api_agent *a)
+{
+	struct buf b = BUF_INIT(65536);
+	char *text;
+
+	for (size_t i = 0; i < a->n_models; i++) {
+		const struct api_agent_model *m = &a->models[i];
+
+		buf_addf(&b, "%s%.*s", i > 0 ? ", " : "", SPAN_FMT(m->name));
+		if (!span_is(m->state, "ready"))
+			buf_addf(&b, " (%.*s)", SPAN_FMT(m->state));
+	}
+	text = span_str(buf_span(&b));
+	buf_fini(&b);
+	return text;
+}
+
+static int add_row(struct table *t, const struct api_agent *a)
+{
+	char *id = span_str(a->id), *state = span_str(a->state), *models = models_of(a);
+	char running[24], queued[24], slots[24], tokens[32], seen[32];
+	const char *cells[N_COLS] = { id, state, running, queued, slots, tokens, seen, models };
+	int rc = ERR_NOMEM;
+
+	snprintf(running, sizeof(running), "%" PRIu64, a->running);
+	snprintf(queued, sizeof(queued), "%" PRIu64, a->queued);
+	snprintf(slots, sizeof(slots), "%" PRIu64, a->slots);
+	snprintf(tokens, sizeof(tokens), "%.0f", a->tokens_per_s);
+	age(a->seen_ms, seen, sizeof(seen));
+	if (id != NULL && state != NULL && models != NULL)
+		rc = table_add(t, cells);
+	free(id);
+	free(state);
+	free(models);
+	return rc;
+}
+
+static int print_table(const struct api_agents *list)
+{
+	struct table *t = NULL;
+	int rc;
+
+	if (list->n_agents == 0) {
+		puts("no agents yet");
+		return CLI_OK;
+	}
+	rc = table_new(columns, N_COLS, &t);
+	for (size_t i = 0; i < list->n_agents && rc == 0; i++)
+		rc = add_row(t, &list->agents[i]);
+	if (rc == 0)
+		rc = table_print(t);
+	table_free(t);
+	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
+}
+
+static int print_body(const struct query *q)
+{
+	struct api_agents list = { 0 };
+	void *memory = NULL;
+	int rc = api_decode(&api_agents_type, buf_span(&q->body), &list, &memory);
+
+	if (rc < 0)
+		rc = cli_fail(CLI_UNAVAILABLE, "%s does not answer as a hub does: %s", q->url, err_text(rc));
+	else if (q->is_json)
+		rc = printf("%.*s\n", SPAN_FMT(buf_span(&q->body))) < 0 ? 74 : CLI_OK;
+	else
+		rc = print_table(&list);
+	free(memory);
+	return rc;
+}
+
+static void on_data(void *ctx, struct span bytes)
+{
+	struct query *q = ctx;
+
+	buf_add_span(&q->body, bytes);
+}
+
+static void on_done(void *ctx, long status, const char *why)
+{
+	struct query *q = ctx;
+
+	if (status == 0)
+		loop_exit(q->loop,
+			cli_fail(CLI_UNAVAILABLE, "no answer from the hub at %s: %s. Is 'shoal up' running?", q->url, why));
+	else if (status != 200 || q->body.err < 0)
+		loop_exit(q->loop,
+			cli_fail(CLI_UNAVAILABLE, "%s answers with HTTP status %ld and not as a hub does", q->url, status));
+	else
+		loop_exit(q->loop, print_body(q));
+}
+
+static void on_stop(void *ctx, int signo)
+{
+	struct query *q = ctx;
+
+	(void)signo;
+	loop_exit(q->loop, CLI_CANCELLED);
+}
+
+static int ask(struct query *q)
+{
+	static const struct http_callbacks cb = { .data = on_data, .done = on_done };
+	struct http_client *client = NULL;
+	struct http_request *request = NULL;
+	char url[2048];
+	size_t n = strlen(q->url);
+	int rc;
+
+	while (n > 0 && q->url[n - 1] == '/')
+		n--;
+	if (snprintf(url, sizeof(url), "%.*s/api/v1/agents", (int)n, q->url) >= (int)sizeof(url))
+		return cli_fail(CLI_USAGE, "the address is too long");
+	rc = loop_new(on_stop, q, &q->loop);
+	if (rc == 0)
+		rc = http_client_new(q->loop, &client);
+	if (rc == 0)
+		rc = http_start(client, url, NULL, TIMEOUT_MS, &cb, q, &request);
+	if (rc == 0)
+		rc = loop_run(q->loop);
+	http_client_free(client);
+	loop_free(q->loop);
+	return rc < 0 ? cli_fail(CLI_INTERNAL, "the event loop failed: %s", err_text(rc)) : rc;
+}
+
+static int agents_main(int argc, char **argv)
+{
+	struct query q = { .body = BUF_INIT(BODY_MAX) };
+	const char *url = NULL;
+	int opt, rc;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case 'u': url = optarg; break;
+		case 'j': q.is_json = true; break;
+		default: return cli_usage_hint(&cmd_agents);
+		}
+	}
+	if (optind < argc)
+		return cli_fail(CLI_USAGE, "'%s' is not an option; 'shoal help agents' lists them", argv[optind]);
+	q.url = cli_url(url);
+	rc = ask(&q);
+	buf_fini(&q.body);
+	return rc;
+}
+
+const struct command cmd_agents = { "agents", "list the agents and what they do", usage, agents_main };

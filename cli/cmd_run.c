@@ -1,0 +1,260 @@
+#include "run.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "id.h"
+
+static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
+			    "\n"
+			    "Sends a prompt and prints the answer as it comes. PROMPT '-' reads standard input.\n"
+			    "\n"
+			    "  -m, --model NAME      which model; not needed when there is only one\n"
+			    "      --http URL        the hub's address (SHOAL_URL, else http://127.0.0.1:8080)\n"
+			    "      --mqtt HOST:PORT  go through the broker instead\n"
+			    "      --user NAME       who asks, for MQTT (your login name)\n"
+			    "      --json            print the whole answer as one JSON document, when done\n"
+			    "      --raw             the prompt as it is, without the model's chat template\n"
+			    "      --chat            as a chat message (the default)\n"
+			    "      --max-tokens N    end after N tokens\n"
+			    "      --temperature T   0 takes the likeliest token each time\n"
+			    "      --seed N          the same seed gives the same answer\n"
+			    "      --stop TEXT       end before TEXT; up to 8 times\n"
+			    "      --timeout S       give up after S seconds\n"
+			    "\n"
+			    "Ctrl-C cancels the job. Exit codes: 0 done, 2 not a valid request, 66 no such\n"
+			    "model, 69 nobody there to answer, 75 try again later, 130 cancelled.\n";
+
+enum {
+	OPT_HTTP = 256,
+	OPT_MQTT,
+	OPT_USER,
+	OPT_JSON,
+	OPT_RAW,
+	OPT_CHAT,
+	OPT_MAX_TOKENS,
+	OPT_TEMPERATURE,
+	OPT_SEED,
+	OPT_STOP,
+	OPT_TIMEOUT
+};
+
+static const struct option options[] = {
+	{ "model", required_argument, NULL, 'm' },
+	{ "http", required_argument, NULL, OPT_HTTP },
+	{ "mqtt", required_argument, NULL, OPT_MQTT },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "raw", no_argument, NULL, OPT_RAW },
+	{ "chat", no_argument, NULL, OPT_CHAT },
+	{ "max-tokens", required_argument, NULL, OPT_MAX_TOKENS },
+	{ "temperature", required_argument, NULL, OPT_TEMPERATURE },
+	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "stop", required_argument, NULL, OPT_STOP },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ 0 },
+};
+
+/* What the command line gives beside struct run; owns the parts of it that are not argv. */
+struct parsed {
+	struct run run;
+	struct span stop[PROTO_MAX_STOP];
+	const char *url;
+	char *host, *prompt;
+	bool is_raw;
+};
+
+void run_text(struct run *r, struct span text)
+{
+	if (text.n == 0 || r->is_broken)
+		return;
+	if (fwrite(text.p, 1, text.n, stdout) != text.n || fflush(stdout) != 0)
+		r->is_broken = true;
+	r->n_printed += text.n;
+	r->last = text.p[text.n - 1];
+}
+
+void run_end_line(struct run *r)
+{
+	if (r->n_printed > 0 && r->last != '\n')
+		run_text(r, SPAN("\n"));
+}
+
+int run_refused(struct run *r, struct span code, struct span message, long http)
+{
+	const struct code_info *info = code_by_name(code);
+
+	for (unsigned i = 1; info == NULL && i <= CODE_MAX; i++) {
+		if (code_info(i)->http == http)
+			info = code_info(i);
+	}
+	if (info == NULL)
+		info = code_info(CODE_INTERNAL_ERROR);
+	run_end_line(r);
+	if (message.n == 0)
+		message = span_of(info->text);
+	return cli_fail(info->exit, "%.*s (%s)", SPAN_FMT(message), info->name);
+}
+
+/* HOST, HOST:PORT or [ADDRESS]:PORT. */
+static bool parse_broker(const char *text, struct parsed *p)
+{
+	const char *colon = strrchr(text, ':');
+	bool is_bracketed = text[0] == '[';
+	size_t n = colon != NULL ? (size_t)(colon - text) : strlen(text);
+	uint64_t port = 1883;
+
+	if (colon != NULL && !cli_uint("--mqtt HOST:PORT", colon + 1, 1, 65535, &port))
+		return false;
+	if (is_bracketed && (n < 3 || text[n - 1] != ']')) {
+		cli_note("--mqtt takes HOST:PORT, not '%s'", text);
+		return false;
+	}
+	free(p->host);
+	p->host = is_bracketed ? strndup(text + 1, n - 2) : strndup(text, n);
+	p->run.host = p->host;
+	p->run.port = (int)port;
+	return p->host != NULL && p->host[0] != '\0';
+}
+
+static bool add_stop(struct parsed *p, const char *text)
+{
+	struct submit *s = &p->run.submit;
+
+	if (s->n_stop == PROTO_MAX_STOP || text[0] == '\0' || strlen(text) > PROTO_MAX_STOP_LEN) {
+		cli_note("--stop takes at most %d texts of 1 to %d bytes", PROTO_MAX_STOP, PROTO_MAX_STOP_LEN);
+		return false;
+	}
+	p->stop[s->n_stop++] = span_of(text);
+	s->stop = p->stop;
+	return true;
+}
+
+static bool parse_option(struct parsed *p, int opt, const char *arg)
+{
+	struct submit *s = &p->run.submit;
+	uint64_t seconds;
+
+	switch (opt) {
+	case 'm': s->model = span_of(arg); return true;
+	case OPT_HTTP: p->url = arg; return true;
+	case OPT_MQTT: return parse_broker(arg, p);
+	case OPT_USER: p->run.user = arg; return true;
+	case OPT_JSON: p->run.is_json = true; return true;
+	case OPT_RAW: p->is_raw = true; return true;
+	case OPT_CHAT: p->is_raw = false; return true;
+	case OPT_STOP: return add_stop(p, arg);
+	case OPT_MAX_TOKENS: return cli_uint("--max-tokens", arg, 1, PROTO_MAX_TOKENS, &s->max_tokens);
+	case OPT_TEMPERATURE: msg_set(s, SUBMIT_TEMPERATURE); return cli_real("--temperature", arg, &s->temperature);
+	case OPT_SEED: msg_set(s, SUBMIT_SEED); return cli_uint("--seed", arg, 0, INT64_MAX, &s->seed);
+	case OPT_TIMEOUT:
+		if (!cli_uint("--timeout", arg, 1, PROTO_MAX_DEADLINE_MS / 1000, &seconds))
+			return false;
+		s->deadline_ms = seconds * 1000;
+		return true;
+	default: return false;
+	}
+}
+
+/* All of standard input, without the newline a shell's echo puts at its end. */
+static char *read_stdin(void)
+{
+	char *text = malloc(PROTO_MAX_PROMPT + 2);
+	size_t n;
+
+	if (text == NULL) {
+		cli_note("out of memory");
+		return NULL;
+	}
+	n = fread(text, 1, PROTO_MAX_PROMPT + 1, stdin);
+	if (ferror(stdin) || n > PROTO_MAX_PROMPT || memchr(text, '\0', n) != NULL) {
+		cli_note(ferror(stdin)          ? "cannot read standard input"
+			 : n > PROTO_MAX_PROMPT ? "standard input is longer than a prompt may be (256 KiB)"
+						: "standard input is not text: it has a zero byte");
+		free(text);
+		return NULL;
+	}
+	if (n > 0 && text[n - 1] == '\n')
+		n--;
+	text[n] = '\0';
+	return text;
+}
+
+static int set_prompt(struct parsed *p, const char *arg)
+{
+	struct submit *s = &p->run.submit;
+	struct span prompt;
+
+	if (strcmp(arg, "-") == 0) {
+		p->prompt = read_stdin();
+		if (p->prompt == NULL)
+			return CLI_USAGE;
+		arg = p->prompt;
+	}
+	prompt = span_of(arg);
+	if (prompt.n == 0)
+		return cli_fail(CLI_USAGE, "the prompt is empty");
+	if (prompt.n > PROTO_MAX_PROMPT || !span_is_utf8(prompt))
+		return cli_fail(CLI_USAGE,
+			prompt.n > PROTO_MAX_PROMPT ? "the prompt is longer than 256 KiB" : "the prompt is not UTF-8 text");
+	if (p->is_raw) {
+		s->prompt = prompt;
+		return 0;
+	}
+	p->run.turn = (struct turn){ .role = SPAN("user"), .content = prompt };
+	s->messages = &p->run.turn;
+	s->n_messages = 1;
+	return 0;
+}
+
+/* A seed of our own: should the job have to be sent once more, it gives the same tokens. */
+static void set_seed(struct submit *s)
+{
+	uint32_t seed;
+
+	if (msg_has(s, SUBMIT_SEED) || getentropy(&seed, sizeof(seed)) < 0)
+		return;
+	msg_set(s, SUBMIT_SEED);
+	s->seed = seed;
+}
+
+static int parse(struct parsed *p, int argc, char **argv)
+{
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "m:", options, NULL)) != -1) {
+		if (!parse_option(p, opt, optarg))
+			return cli_usage_hint(&cmd_run);
+	}
+	if (p->run.host != NULL && p->url != NULL)
+		return cli_fail(CLI_USAGE, "--http and --mqtt are two ways to the same place: give one of them");
+	if (optind == argc) {
+		cli_note("there is no prompt");
+		return cli_usage_hint(&cmd_run);
+	}
+	if (optind + 1 < argc)
+		return cli_fail(CLI_USAGE, "the prompt is one argument: put it in quotes");
+	p->run.url = cli_url(p->url);
+	p->run.submit.stream = !p->run.is_json;
+	msg_set(&p->run.submit, SUBMIT_STREAM);
+	set_seed(&p->run.submit);
+	return set_prompt(p, argv[optind]);
+}
+
+static int run_main(int argc, char **argv)
+{
+	struct parsed p = { 0 };
+	int rc = parse(&p, argc, argv);
+
+	if (rc == 0)
+		rc = p.run.host != NULL ? run_mqtt(&p.run) : run_http(&p.run);
+	free(p.host);
+	free(p.prompt);
+	return rc;
+}
+
+const struct command cmd_run = { "run", "send a prompt, print the answer", usage, run_main };
