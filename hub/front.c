@@ -450,7 +450,7 @@ int front_new(struct server *server, size_t max_connections, char *err, size_t e
 		.max_per_address = s->http.max_per_address,
 		.max_header = s->http.max_header,
 		.max_bodies = s->http.max_bodies,
-		.max_waiting = s->http.max_waiting,
+		.send_buffer = s->http.max_waiting,
 		.header_ms = s->http.header_ms,
 		.body_ms = s->http.body_ms,
 		.idle_ms = s->http.idle_ms,

@@ -12,7 +12,8 @@
 
 #define MAX_HEADERS 100
 #define SWEEP_MS 1000
-#define NUMBER_BITS 16 /* of a call's number: its slot */
+#define NUMBER_BITS 16            /* of a call's number: its slot */
+#define OUT_MAX ((size_t)8 << 20) /* what goes there has bounds of its own: the longest answer, escaped */
 
 enum phase {
 	PHASE_IDLE,    /* between requests */
@@ -68,7 +69,7 @@ struct http_call *http_find(struct http *h, uint64_t number)
 
 	if (number == 0 || slot >= h->config.max_connections || h->calls[slot] == NULL)
 		return NULL;
-	return h->calls[slot]->number == number ? h->calls[slot] : NULL;
+	return h->calls[slot]->number == number && !h->calls[slot]->dead ? h->calls[slot] : NULL;
 }
 
 uint64_t http_number(const struct http_call *c)
@@ -170,6 +171,7 @@ static int watch(struct http_call *c)
 void http_cut(struct http_call *c)
 {
 	c->http->stats.slow_readers++;
+	c->dead = true;
 	(void)shutdown(c->fd, SHUT_RDWR); /* the watch, or the library's next write, finds it */
 }
 
@@ -435,7 +437,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 	free_body(c);
 	buf_fini(&c->out);
 	buf_fini(&c->headers);
-	c->out = BUF_INIT(h->config.max_waiting), c->headers = BUF_INIT(4096);
+	c->out = BUF_INIT(OUT_MAX), c->headers = BUF_INIT(4096);
 	c->out_used = 0;
 	c->response = NULL;
 	c->dead = c->is_stream = c->ended = false;
@@ -466,9 +468,9 @@ static void open_call(struct http *h, struct MHD_Connection *conn, void **ret)
 		return;
 	}
 	*c = (struct http_call){ .http = h, .conn = conn, .fd = info->connect_fd, .slot = slot };
-	c->out = BUF_INIT(h->config.max_waiting), c->headers = BUF_INIT(4096);
+	c->out = BUF_INIT(OUT_MAX), c->headers = BUF_INIT(4096);
 	c->deadline_ms = loop_now_ms(h->loop) + h->config.idle_ms;
-	socket_tune(c->fd, h->config.max_waiting);
+	socket_tune(c->fd, h->config.send_buffer);
 	h->calls[slot] = c;
 	h->stats.connections++;
 	if (h->stats.open++ == 0)

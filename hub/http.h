@@ -26,7 +26,7 @@ struct http_config {                             /* copied, but for what rules.h
 	size_t max_connections, max_per_address; /* per_address 0: no such limit */
 	size_t max_header;                       /* bytes of request line and headers */
 	size_t max_bodies;                       /* bytes of all bodies being received */
-	size_t max_waiting;                      /* bytes made but not yet taken by a stream's reader */
+	size_t send_buffer;                      /* bytes the kernel may hold for a slow reader */
 	uint64_t header_ms, body_ms, idle_ms;    /* how long each may take */
 	uint64_t quiet_ms;                       /* a call silent so long is told to `quiet` */
 };
@@ -79,7 +79,7 @@ void http_wake(struct http_call *c);
 /* Nothing more will come.  An unclean end breaks the connection after the last byte, so
  * that nobody takes it for the whole. */
 void http_end(struct http_call *c, bool is_clean);
-/* The reader is too slow, or the call must not go on: closes; `over` follows. */
+/* The reader is too slow: closes; `over` follows. */
 void http_cut(struct http_call *c);
 
 #endif
