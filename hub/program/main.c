@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 #include "log.h"
 #include "program.h"
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
 	static const struct program program = {
 		.name = "shoal-hub",
 		.summary = "routes inference jobs to agents over MQTT and serves the OpenAI API",
-		.default_file = "/etc/shoal/hub.conf",
+		.default_file = "/etc/shoal/hub.cfg",
 		.schema = &settings_schema,
 		.check = check,
 	};
@@ -67,13 +68,13 @@ int main(int argc, char **argv)
 	int rc = program_begin(&program, argc, argv, &r.settings);
 
 	if (rc <= 0)
-		return rc == 0 ? 0 : 2;
+		return rc == 0 ? 0 : EX_CONFIG;
 	(void)umask(077);
 	log_init("shoal-hub", levels[r.settings.log_level]);
 	rc = start(&r, err, sizeof(err));
 	if (rc < 0) {
 		log_error("hub", "%s", err);
-		rc = 1;
+		rc = EX_UNAVAILABLE;
 	} else {
 		loop_notify_ready(r.loop, "waiting for agents");
 		rc = loop_run(r.loop);
@@ -82,5 +83,5 @@ int main(int argc, char **argv)
 	loop_free(r.loop);
 	statedir_free(r.dir);
 	config_free(&settings_schema, &r.settings);
-	return rc < 0 ? 1 : rc;
+	return rc < 0 ? EX_SOFTWARE : rc;
 }

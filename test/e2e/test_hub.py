@@ -176,15 +176,15 @@ def without_its_broker_the_hub_says_so_and_comes_back():
 def what_keeps_a_hub_from_starting_is_one_sentence():
     common = [f"broker.port={stack.mqtt_port}", "http.port=0"]
     code, said = hub(f"state_dir={stack.dir}/hub", *common)
-    check(code == 1 and "another process uses this state_dir" in said and len(said.splitlines()) == 1, said)
+    check(code == 69 and "another process uses this state_dir" in said and len(said.splitlines()) == 1, said)
     code, said = hub(f"state_dir={stack.dir}/hub2", common[0], f"http.port={stack.port}")
-    check(code == 1 and "taken by another program" in said and len(said.splitlines()) == 1, said)
+    check(code == 69 and "taken by another program" in said and len(said.splitlines()) == 1, said)
     code, said = hub(f"state_dir={stack.dir}/hub2", common[0], "http.port=0", "http.address=nowhere")
-    check(code == 1 and "http.address" in said, said)
+    check(code == 69 and "http.address" in said, said)
     code, said = hub("no.such=option")
-    check(code == 2 and "no.such" in said, said)
+    check(code == 78 and "no.such" in said, said)
     code, said = hub("fleet.lease_lost=2")
-    check(code == 2 and "lease_suspect" in said, said)
+    check(code == 78 and "lease_suspect" in said, said)
 
 
 @test
