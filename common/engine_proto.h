@@ -18,13 +18,13 @@ enum engine_msg_type {
 	/* engine -> agent */
 	ENGINE_HELLO,    /* first message: version, build, max_sequences */
 	ENGINE_PROGRESS, /* percent of LOAD */
-	ENGINE_LOADED,   /* n_ctx, n_params, size, digest, arch */
+	ENGINE_LOADED,   /* n_ctx, n_params, size, digest, arch, exact */
 	ENGINE_TOKENS,   /* job, index, ids, text: whole tokens, whole UTF-8 */
 	ENGINE_DONE,     /* job, index = count, finish, usage, timings */
 	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
 	ENGINE_PONG,
 	/* agent -> engine */
-	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads */
+	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
@@ -44,6 +44,7 @@ struct engine_msg {
 	/* LOADED; n_ctx also LOAD: tokens one sequence may hold, 0: as trained */
 	uint64_t n_ctx, n_params, size;
 	struct span digest, arch;
+	bool exact; /* a job gives the same tokens on every engine of this build and file */
 	/* TOKENS, DONE */
 	uint64_t index;
 	const uint32_t *ids;
@@ -57,7 +58,8 @@ struct engine_msg {
 	struct span reason;
 	/* LOAD */
 	struct span path;
-	uint64_t parallel, batch_tokens, prefill_chunk, threads;
+	uint64_t parallel, batch_tokens, prefill_chunk, threads; /* 0: the engine's choice */
+	bool fast; /* speed matters more than exact */
 	/* GENERATE */
 	struct span prompt;
 	const struct turn *turns;

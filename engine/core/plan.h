@@ -5,9 +5,7 @@
  * token budget goes to prompts, oldest first, in chunks.  So a long prompt slows the others
  * down by one chunk a step instead of stopping them.
  *
- * A chunk is taken whole or not at all: where a prompt is cut depends on the prompt alone,
- * never on who else is there, because results may differ in the last bit with the cut and
- * every attempt of a job must give the same tokens.  Pure. */
+ * A chunk is taken whole or not at all: small leftovers would cost a pass each.  Pure. */
 #ifndef ENGINE_PLAN_H
 #define ENGINE_PLAN_H
 
@@ -15,7 +13,7 @@
 #include <stddef.h>
 
 struct plan_limits {
-	size_t batch_tokens; /* in one step; sequences that generate always fit */
+	size_t batch_tokens; /* in one step; tokens of sequences that generate and one chunk always go in */
 	size_t chunk;        /* of a prompt */
 };
 

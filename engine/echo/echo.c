@@ -223,7 +223,8 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 	m->facts = (struct model_facts){ .n_ctx = config->n_ctx != 0 ? config->n_ctx : m->set.n_ctx,
 		.n_params = N_TOKENS,
 		.size = sizeof(pieces),
-		.arch = "echo" };
+		.arch = "echo",
+		.is_exact = true };
 	*ret = m;
 	return 0;
 }

@@ -12,7 +12,7 @@
 #define HASH_SHARE 0.4 /* of the progress bar: reading and hashing; it also warms the page cache */
 
 #define DEFAULT_BATCH_TOKENS 512
-#define DEFAULT_CHUNK 56
+#define DEFAULT_FAST_CHUNK 256
 #define DEFAULT_SEQUENCES 4
 
 struct progress {
@@ -54,10 +54,11 @@ void load_config(const struct engine_msg *load, struct model_config *config)
 {
 	config->n_ctx = (size_t)load->n_ctx;
 	config->n_sequences = or_default(load->parallel, DEFAULT_SEQUENCES);
-	config->chunk = or_default(load->prefill_chunk, DEFAULT_CHUNK);
+	config->is_fast = load->fast;
+	config->chunk = or_default(load->prefill_chunk, load->fast ? DEFAULT_FAST_CHUNK : MODEL_EXACT_ROWS);
+	if (!load->fast && config->chunk > MODEL_EXACT_ROWS)
+		config->chunk = MODEL_EXACT_ROWS;
 	config->batch_tokens = or_default(load->batch_tokens, DEFAULT_BATCH_TOKENS);
-	if (config->chunk > MODEL_CHUNK_MAX)
-		config->chunk = MODEL_CHUNK_MAX;
 	if (config->batch_tokens < config->chunk)
 		config->batch_tokens = config->chunk;
 	config->n_threads = or_default(load->threads, default_threads());

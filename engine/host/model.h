@@ -13,8 +13,11 @@
 #include "draw.h"
 #include "proto.h"
 
-#define MODEL_CHUNK_MAX 63   /* rows of one sequence in a step: with more, llama.cpp rounds in another way */
 #define MODEL_REASON_MAX 500 /* bytes of a sentence that says why not */
+
+/* Rows of one sequence in a step at most, if they are to come out as if each had been computed in
+ * a step of its own: from 64 on llama.cpp's attention takes a faster way, which rounds otherwise. */
+#define MODEL_EXACT_ROWS 56
 
 struct model;
 struct picker;
@@ -24,8 +27,9 @@ struct model_config {
 	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
 	size_t n_sequences;  /* at the same time, numbered from 0 */
 	size_t batch_tokens; /* rows of one model_compute() at most */
-	size_t chunk;        /* rows of one sequence in it at most, ≤ MODEL_CHUNK_MAX */
+	size_t chunk;        /* rows of one sequence in it at most */
 	size_t n_threads;
+	bool is_fast;                                 /* speed matters more than the same bits in every attempt */
 	bool (*on_progress)(void *ctx, double share); /* while loading, 0..1; false: give up */
 	void *ctx;
 };
@@ -34,6 +38,7 @@ struct model_facts {
 	size_t n_ctx;
 	uint64_t n_params, size; /* bytes of the file's tensors */
 	char arch[PROTO_MAX_NAME];
+	bool is_exact; /* a row gives the same bits whatever is computed beside it */
 };
 
 /* Rows of one sequence: n tokens that follow what the sequence holds. */

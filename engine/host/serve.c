@@ -91,7 +91,8 @@ static int say_loaded(struct host *h, const uint8_t digest[SHA256_SIZE])
 		.n_params = f->n_params,
 		.size = f->size,
 		.digest = span_mem(digest, SHA256_SIZE),
-		.arch = span_of(f->arch) };
+		.arch = span_of(f->arch),
+		.exact = f->is_exact };
 
 	return link_send(&h->link, &m);
 }

@@ -1,0 +1,52 @@
+/* adapter.h - shared by the files of this folder, the only ones that include llama.h.
+ *
+ * backend.c: which library and CPU kernels.  open.c: from a model file to a context.  rows.c: steps,
+ * and what makes them exact.  words.c: text and tokens.  picker.c: llama.cpp's samplers. */
+#ifndef ENGINE_ADAPTER_H
+#define ENGINE_ADAPTER_H
+
+#include <llama.h>
+
+#include "model.h"
+
+#define ROWS_PROBE 17 /* rows of the widest pass of rows_probe() */
+#define ROWS_PAD 1    /* cells beyond its context that a sequence may need for a moment */
+
+/* How rows are computed so that each gives the same bits whatever is computed beside it;
+ * docs/ENGINE.md, "Equal tokens", says why it takes this. */
+struct exactness {
+	bool is_exact;   /* false: no way was found, or none was wanted */
+	size_t pad_from; /* position from which a row that is alone in a pass gets company */
+};
+
+struct model {
+	struct llama_model *llama;
+	struct llama_context *ctx;
+	const struct llama_vocab *vocab;
+	struct model_facts facts;
+	size_t n_vocab, n_sequences, n_threads;
+	bool has_flash;
+	struct exactness exact;
+	struct llama_batch batch;
+	size_t batch_cap;
+	const float **logits;            /* of each struct model_rows of the last step */
+	size_t *order;                   /* scratch of a step */
+	float **kept;                    /* of each sequence: logits of a chunk, which later passes overwrite */
+	struct llama_logit_bias *no_end; /* forbids the tokens that end an answer */
+	size_t n_end;
+	llama_token_data *data; /* scratch of the pickers, n_vocab each */
+	struct candidate *candidates;
+};
+
+/* The last error llama.cpp logged, or "". */
+const char *backend_last_error(void);
+void backend_forget_error(void);
+
+/* Room for passes of max_rows. */
+SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);
+void rows_fini(struct model *m);
+/* Tries which way of computing is exact, by a few small passes; fills m->exact and leaves the
+ * context empty.  ERR_RANGE: none is, with the weights as they lie in memory. */
+SHOAL_CHECK int rows_probe(struct model *m);
+
+#endif

@@ -1,0 +1,107 @@
+#include <dlfcn.h>
+#include <ggml-backend.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "adapter.h"
+#include "serve.h"
+
+#define ERROR_MAX 300
+
+static char last_error[ERROR_MAX];
+static char build[256];
+
+/* Errors are kept for the sentence in which we say what failed; the rest is chatter. */
+static void on_log(enum ggml_log_level level, const char *text, void *ctx)
+{
+	(void)ctx;
+	if (level != GGML_LOG_LEVEL_ERROR)
+		return;
+	(void)snprintf(last_error, sizeof(last_error), "%.*s", (int)strcspn(text, "\n"), text);
+	complain("llama.cpp: %s", last_error);
+}
+
+const char *backend_last_error(void)
+{
+	return last_error;
+}
+
+void backend_forget_error(void)
+{
+	last_error[0] = '\0';
+}
+
+static ggml_backend_reg_t cpu_backend(void)
+{
+	ggml_backend_dev_t dev = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+
+	return dev != NULL ? ggml_backend_dev_backend_reg(dev) : NULL;
+}
+
+/* The file that holds a function; false when the loader does not say. */
+static bool file_of(const void *function, char *ret, size_t size)
+{
+	Dl_info lib;
+
+	return function != NULL && dladdr(function, &lib) != 0 && snprintf(ret, size, "%s", lib.dli_fname) < (int)size;
+}
+
+/* Backends lie beside the library when it came as a bundle; a distribution's knows its own place. */
+static void load_backends(const char *dir)
+{
+	char path[4096];
+
+	if (dir != NULL) {
+		ggml_backend_load_all_from_path(dir);
+		return;
+	}
+	if (cpu_backend() == NULL && file_of((void *)(uintptr_t)ggml_backend_load_all, path, sizeof(path)))
+		ggml_backend_load_all_from_path(dirname(path));
+	if (cpu_backend() == NULL)
+		ggml_backend_load_all();
+}
+
+/* "libggml-cpu-zen4.so" holds the kernels "cpu-zen4"; a library with all kernels in one file
+ * chooses among them by itself. */
+static void name_kernels(char *ret, size_t size)
+{
+	void *in_backend = ggml_backend_reg_get_proc_address(cpu_backend(), "ggml_backend_set_n_threads");
+	char path[4096];
+	const char *name = "cpu";
+
+	if (file_of(in_backend, path, sizeof(path))) {
+		name = basename(path);
+		name += strncmp(name, "libggml-", 8) == 0 ? 8 : 0;
+	}
+	(void)snprintf(ret, size, "%.*s", (int)strcspn(name, "."), name);
+}
+
+int model_init(const char *backends, char reason[MODEL_REASON_MAX])
+{
+	char kernels[64];
+
+	llama_log_set(on_log, NULL);
+	load_backends(backends);
+	if (cpu_backend() == NULL) {
+		(void)snprintf(reason, MODEL_REASON_MAX,
+			"No compute backend of llama.cpp (libggml-cpu-*.so) was found in %.300s; --backends DIR names its "
+			"folder.",
+			backends != NULL ? backends : "the folder of its library");
+		return ERR_RANGE;
+	}
+	llama_backend_init();
+	name_kernels(kernels, sizeof(kernels));
+	(void)snprintf(build, sizeof(build), "llama.cpp %s %s", llama_version(), kernels);
+	return 0;
+}
+
+const char *model_build(void)
+{
+	return build;
+}
+
+size_t model_max_sequences(void)
+{
+	return llama_max_parallel_sequences();
+}

@@ -1,0 +1,89 @@
+#include <stdlib.h>
+
+#include "adapter.h"
+
+#define PENALTY_WINDOW 64 /* tokens back, as in llama.cpp's own programs */
+
+struct picker {
+	struct model *m;
+	struct llama_sampler *chain;
+};
+
+static bool add(struct llama_sampler *chain, struct llama_sampler *s)
+{
+	if (s != NULL)
+		llama_sampler_chain_add(chain, s);
+	return s != NULL;
+}
+
+static bool has_penalties(const struct sampling *s)
+{
+	return s->presence_penalty != 0 || s->frequency_penalty != 0 || (s->repeat_penalty != 1 && s->repeat_penalty > 0);
+}
+
+/* At temperature 0 the greatest logit wins: no sampler that leaves it in place is needed. */
+static bool fill(struct llama_sampler *chain, const struct model *m, const struct sampling *s)
+{
+	double repeat = s->repeat_penalty > 0 ? s->repeat_penalty : 1;
+
+	if (s->ignore_eos && !add(chain, llama_sampler_init_logit_bias((int32_t)m->n_vocab, (int32_t)m->n_end, m->no_end)))
+		return false;
+	if (has_penalties(s) && !add(chain, llama_sampler_init_penalties((int32_t)m->n_vocab, PENALTY_WINDOW, (float)repeat,
+						    (float)s->frequency_penalty, (float)s->presence_penalty)))
+		return false;
+	if (s->temperature <= 0)
+		return true;
+	if (s->top_k > 0 && s->top_k < m->n_vocab && !add(chain, llama_sampler_init_top_k((int32_t)s->top_k)))
+		return false;
+	if (s->top_p < 1 && !add(chain, llama_sampler_init_top_p((float)s->top_p, 1)))
+		return false;
+	if (s->min_p > 0 && !add(chain, llama_sampler_init_min_p((float)s->min_p, 1)))
+		return false;
+	return add(chain, llama_sampler_init_temp((float)s->temperature));
+}
+
+int picker_new(struct model *m, const struct sampling *s, struct picker **ret)
+{
+	struct picker *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return ERR_NOMEM;
+	p->m = m;
+	p->chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+	if (p->chain == NULL || !fill(p->chain, m, s)) {
+		picker_free(p);
+		return ERR_NOMEM;
+	}
+	*ret = p;
+	return 0;
+}
+
+struct picker *picker_free(struct picker *p)
+{
+	if (p == NULL)
+		return NULL;
+	if (p->chain != NULL)
+		llama_sampler_free(p->chain);
+	free(p);
+	return NULL;
+}
+
+void picker_saw(struct picker *p, uint32_t id)
+{
+	llama_sampler_accept(p->chain, (llama_token)id);
+}
+
+size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret)
+{
+	struct model *m = p->m;
+	const float *logits = m->logits[i];
+	llama_token_data_array all = { .data = m->data, .size = m->n_vocab, .selected = -1, .sorted = false };
+
+	for (size_t k = 0; k < m->n_vocab; k++)
+		m->data[k] = (llama_token_data){ .id = (llama_token)k, .logit = logits[k], .p = 0 };
+	llama_sampler_apply(p->chain, &all);
+	for (size_t k = 0; k < all.size; k++)
+		m->candidates[k] = (struct candidate){ .id = (uint32_t)all.data[k].id, .logit = all.data[k].logit };
+	*ret = m->candidates;
+	return all.size;
+}

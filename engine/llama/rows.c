@@ -1,0 +1,215 @@
+#include <stdlib.h>
+
+#include "adapter.h"
+
+/* ggml computes attention of a lone row with 512 cells or more in one piece for each thread, and
+ * so gives other bits with another number of threads; cells are counted in steps of 256. */
+#define LONE_ROW_CELLS 255
+
+int rows_init(struct model *m, size_t max_rows)
+{
+	m->batch = llama_batch_init((int32_t)max_rows, 0, 1);
+	m->batch_cap = max_rows;
+	m->logits = calloc(m->n_sequences, sizeof(*m->logits));
+	m->order = calloc(m->n_sequences, sizeof(*m->order));
+	m->kept = calloc(m->n_sequences, sizeof(*m->kept));
+	return m->batch.token != NULL && m->logits != NULL && m->order != NULL && m->kept != NULL ? 0 : ERR_NOMEM;
+}
+
+void rows_fini(struct model *m)
+{
+	for (size_t i = 0; m->kept != NULL && i < m->n_sequences; i++)
+		free(m->kept[i]);
+	free(m->kept);
+	free(m->order);
+	free(m->logits);
+	if (m->batch.token != NULL)
+		llama_batch_free(m->batch);
+	m->kept = NULL;
+	m->order = NULL;
+	m->logits = NULL;
+	m->batch = (struct llama_batch){ .n_tokens = 0 };
+}
+
+static void add_row(struct model *m, size_t seq, uint32_t token, size_t position, bool wants_logits)
+{
+	struct llama_batch *b = &m->batch;
+	int32_t i = b->n_tokens++;
+
+	b->token[i] = (llama_token)token;
+	b->pos[i] = (llama_pos)position;
+	b->n_seq_id[i] = 1;
+	b->seq_id[i][0] = (llama_seq_id)seq;
+	b->logits[i] = wants_logits;
+}
+
+static void cut(struct model *m, size_t seq, size_t length)
+{
+	llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
+}
+
+/* Several rows of one sequence, in a pass of their own: how they are computed depends on their
+ * number and position alone. */
+static int compute_chunk(struct model *m, const struct model_rows *r, const float **ret_logits)
+{
+	const float *logits;
+
+	m->batch.n_tokens = 0;
+	for (size_t k = 0; k < r->n; k++)
+		add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 1 == r->n);
+	if (llama_decode(m->ctx, m->batch) != 0)
+		return ERR_STATE;
+	if (!r->want_logits)
+		return 0;
+	if (m->kept[r->seq] == NULL && (m->kept[r->seq] = calloc(m->n_vocab, sizeof(float))) == NULL)
+		return ERR_NOMEM;
+	logits = llama_get_logits_ith(m->ctx, -1);
+	if (logits == NULL)
+		return ERR_STATE;
+	memcpy(m->kept[r->seq], logits, m->n_vocab * sizeof(float));
+	*ret_logits = m->kept[r->seq];
+	return 0;
+}
+
+/* Single rows by sequence, ascending: llama.cpp computes neighbours in one pass. */
+static size_t order_singles(struct model *m, const struct model_rows *rows, size_t n_rows)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_rows; i++) {
+		size_t at = n;
+
+		if (rows[i].n != 1)
+			continue;
+		for (; at > 0 && rows[m->order[at - 1]].seq > rows[i].seq; at--)
+			m->order[at] = m->order[at - 1];
+		m->order[at] = i;
+		n++;
+	}
+	return n;
+}
+
+static bool is_alone(const struct model *m, const struct model_rows *rows, size_t k, size_t n)
+{
+	size_t seq = rows[m->order[k]].seq;
+
+	return (k == 0 || rows[m->order[k - 1]].seq + 1 < seq) && (k + 1 == n || rows[m->order[k + 1]].seq > seq + 1);
+}
+
+/* One row each of several sequences.  A row that would be alone in its pass gets a second one
+ * of the same sequence, whose result nobody looks at, where a lone row would give other bits. */
+static int compute_singles(struct model *m, const struct model_rows *rows, size_t n_rows)
+{
+	size_t n = order_singles(m, rows, n_rows);
+	bool is_padded = false;
+	int rc;
+
+	m->batch.n_tokens = 0;
+	for (size_t k = 0; k < n; k++) {
+		const struct model_rows *r = &rows[m->order[k]];
+
+		add_row(m, r->seq, r->tokens[0], r->first, true);
+		if (r->first < m->exact.pad_from || !is_alone(m, rows, k, n))
+			continue;
+		add_row(m, r->seq, r->tokens[0], r->first + 1, false);
+		is_padded = true;
+	}
+	rc = n > 0 ? llama_decode(m->ctx, m->batch) : 0;
+	for (size_t k = 0; is_padded && k < n; k++)
+		cut(m, rows[m->order[k]].seq, rows[m->order[k]].first + 1);
+	if (rc != 0)
+		return ERR_STATE;
+	for (int32_t i = 0, k = 0; i < m->batch.n_tokens; i++)
+		if (m->batch.logits[i])
+			m->logits[m->order[k++]] = llama_get_logits_ith(m->ctx, i);
+	return 0;
+}
+
+int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
+{
+	int rc;
+
+	/* Single rows last: their logits stay in place, those of chunks are copied. */
+	for (size_t i = 0; i < n_rows; i++)
+		if (rows[i].n > 1 && (rc = compute_chunk(m, &rows[i], &m->logits[i])) < 0)
+			return rc;
+	return compute_singles(m, rows, n_rows);
+}
+
+void model_drop(struct model *m, size_t seq)
+{
+	cut(m, seq, 0);
+}
+
+/* ---- the probe ---- */
+
+struct probe {
+	struct model *m;
+	uint32_t tokens[ROWS_PROBE];
+	float *expected; /* logits of all rows, computed in one pass */
+};
+
+static int probe_pass(struct probe *p, size_t first, size_t n)
+{
+	cut(p->m, 0, first);
+	p->m->batch.n_tokens = 0;
+	for (size_t i = first; i < first + n; i++)
+		add_row(p->m, 0, p->tokens[i], i, true);
+	return llama_decode(p->m->ctx, p->m->batch) == 0 ? 0 : ERR_STATE;
+}
+
+/* True when n rows from `first` on, computed by themselves, equal those of the one wide pass. */
+static bool is_same(struct probe *p, size_t first, size_t n)
+{
+	size_t size = p->m->n_vocab * sizeof(float);
+
+	if (probe_pass(p, first, n) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(llama_get_logits_ith(p->m->ctx, (int32_t)i), p->expected + (first + i) * p->m->n_vocab, size) !=
+			0)
+			return false;
+	return true;
+}
+
+static int probe(struct probe *p)
+{
+	static const struct {
+		size_t first, n;
+	} narrow[] = { { 12, 2 }, { 9, 3 }, { 2, 5 }, { 5, 9 } };
+	struct model *m = p->m;
+
+	if (probe_pass(p, 0, ROWS_PROBE) < 0)
+		return ERR_STATE;
+	for (size_t i = 0; i < ROWS_PROBE; i++)
+		memcpy(p->expected + i * m->n_vocab, llama_get_logits_ith(m->ctx, (int32_t)i), m->n_vocab * sizeof(float));
+	for (size_t i = 0; i < sizeof(narrow) / sizeof(narrow[0]); i++)
+		if (!is_same(p, narrow[i].first, narrow[i].n))
+			return ERR_RANGE;
+	m->exact.is_exact = true;
+	if (!is_same(p, 7, 1))
+		m->exact.pad_from = 0;
+	else if (m->n_threads > 1)
+		m->exact.pad_from = LONE_ROW_CELLS;
+	return 0;
+}
+
+int rows_probe(struct model *m)
+{
+	struct probe p = { .m = m };
+	int rc;
+
+	/* A state that cannot be cut allows no second row, and its bits depend on the cuts of a
+	 * prompt; without flash attention rows differ with the number of them. */
+	if (!m->has_flash || llama_model_is_recurrent(m->llama) || llama_model_is_hybrid(m->llama))
+		return 0;
+	p.expected = calloc(m->n_vocab * ROWS_PROBE, sizeof(float));
+	if (p.expected == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < ROWS_PROBE; i++)
+		p.tokens[i] = (uint32_t)((i + 1) * 7919 % m->n_vocab);
+	rc = probe(&p);
+	free(p.expected);
+	cut(m, 0, 0);
+	return rc;
+}
