@@ -69,8 +69,8 @@ static void note_bad(struct mqtt *m, const char *what, const char *field, int rc
 	m->bad_messages++;
 	if (!log_allowed(&m->bad_limit, loop_now_ms(m->loop), 1000, &dropped))
 		return;
-	log_warn("mqtt", "a message on %s is not valid (%s%s%s), ignoring it and %llu before", what, err_text(rc),
-		field != NULL ? ": " : "", field != NULL ? field : "", dropped);
+	log_warn("mqtt", "a %s message is not valid: %s%s%s; ignoring it, and %llu more since the last such line", what,
+		err_text(rc), field != NULL ? " at " : "", field != NULL ? field : "", dropped);
 }
 
 static void on_message(void *ctx, const struct mq_msg *msg)
@@ -90,7 +90,7 @@ static void on_message(void *ctx, const struct mq_msg *msg)
 	int rc;
 
 	if (d.type == NULL || (kind != TOPIC_HUB_STATUS && !span_is(id, m->set->id))) {
-		note_bad(m, "a topic that was not asked for", NULL, ERR_STATE);
+		note_bad(m, "stray", "its topic", ERR_STATE);
 		return;
 	}
 	if (kind == TOPIC_HUB_STATUS && msg->payload.n == 0)

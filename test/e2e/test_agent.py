@@ -226,6 +226,22 @@ def it_comes_back_when_the_broker_is_killed_and_started_again():
 
 
 @test
+def a_broker_that_stands_still_delays_tokens_and_loses_none():
+    slow("tokens=600\ndelay_us=2000\n")
+
+    def stand_still():
+        box.broker.process.send_signal(signal.SIGSTOP)
+        time.sleep(2)  # the fault's length: longer than the engine takes for the whole answer
+        box.broker.process.send_signal(signal.SIGCONT)
+
+    box.dispatch("j16")
+    done, frames = box.follow("j16", at=20, then=stand_still)
+    must_be_whole(done, frames)
+    equal(done["index"], 600)
+    slow("tokens=40\n")
+
+
+@test
 def it_is_small():
     if is_sanitized():
         raise Skip("a build with sanitizers says nothing about memory")
@@ -295,6 +311,25 @@ def two_sigterms_end_it_at_once():
     failed, _ = box.await_event(EV_FAILED, "j15")
     equal(failed["code"], AGENT_LOST)
     equal(box.process.wait(5), 0, "exit status")
+
+
+@test
+def what_cannot_work_is_said_in_a_sentence():
+    state = box.dir / "state-2"
+    (box.dir / "file").write_text("")
+    cases = [
+        (["--set", "broker.port=0"], 78, "port"),
+        (["--set", "nonsense=1"], 78, "nonsense"),
+        (["--config", "/nonexistent.cfg"], 78, "nonexistent.cfg"),
+        (["--set", f"engine.path={box.dir}/none"], 69, "engine.path"),
+        (["--set", f"state_dir={box.dir}/file"], 73, "file"),
+        (["--set", f"state_dir={state}", "--set", "broker.password_file=/nonexistent"], 70, "broker.password_file"),
+    ]
+    for args, status, says in cases:
+        args = args if args[0] == "--config" else ["--config", box.config, *args]
+        done = subprocess.run([BIN / "shoal-agent", *args], capture_output=True, text=True, timeout=20)
+        equal(done.returncode, status, f"exit status of {args}: {done.stderr}")
+        check(says in done.stderr, f"{args}: {done.stderr!r}")
 
 
 @test

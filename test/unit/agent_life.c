@@ -192,7 +192,7 @@ Test(life, a_ping_is_answered_with_all_there_is_to_say)
 {
 	rig_pass(&r, 1000);
 	rig_control(&r, CONTROL_PING, "", 0, 0);
-	cr_assert_not_null(rig_find(&r, AGENT_ACT_HEARTBEAT, 0));
+	cr_assert(registered() != NULL && status_said() != NULL && rig_find(&r, AGENT_ACT_HEARTBEAT, 0) != NULL);
 	cr_assert_not_null(rig_find(&r, AGENT_ACT_REGISTER, 0));
 	cr_assert_not_null(rig_find(&r, AGENT_ACT_STATUS, 0));
 }

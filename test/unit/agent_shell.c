@@ -293,45 +293,38 @@ static void make_script(char *path, const char *body)
 	close(fd);
 }
 
-Test(engine_link, bytes_that_are_no_message_are_told_once)
+static void live_script(const char *body)
 {
 	char path[] = "/tmp/shoal-engine-XXXXXX";
 
-	make_script(path, "printf '\\000\\000\\000\\003abc\\000\\000\\000\\003abc' >&3; sleep 20");
+	make_script(path, body);
 	live(path);
 	(void)unlink(path);
+}
+
+Test(engine_link, bytes_that_are_no_message_are_told_once)
+{
+	live_script("printf '\\000\\000\\000\\003abc\\000\\000\\000\\003abc' >&3; sleep 20");
 	cr_assert_eq(heard.n_bad, 1);
 	cr_assert(WIFSIGNALED(heard.wstatus));
 }
 
 Test(engine_link, a_frame_that_is_too_long_is_told_once)
 {
-	char path[] = "/tmp/shoal-engine-XXXXXX";
-
-	make_script(path, "printf '\\377\\377\\377\\377abc' >&3; sleep 20");
-	live(path);
-	(void)unlink(path);
+	live_script("printf '\\377\\377\\377\\377abc' >&3; sleep 20");
 	cr_assert_eq(heard.n_bad, 1);
 }
 
 Test(engine_link, one_that_closes_its_end_is_ended)
 {
-	char path[] = "/tmp/shoal-engine-XXXXXX";
-
-	make_script(path, "exec 3>&-; sleep 20");
-	live(path);
-	(void)unlink(path);
+	live_script("exec 3>&-; sleep 20");
 	cr_assert_eq(heard.n_bad, 0);
 	cr_assert(WIFSIGNALED(heard.wstatus) && WTERMSIG(heard.wstatus) == SIGKILL);
 }
 
 Test(engine_link, its_own_exit_status_is_seen)
 {
-	char path[] = "/tmp/shoal-engine-XXXXXX";
-
-	make_script(path, "exit 7");
-	live(path);
-	(void)unlink(path);
+	live_script("exit 7");
 	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 7);
 }
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import cbor
-from .cluster import BIN, die_with_parent
+from .cluster import BIN, children, die_with_parent
 from .mqtt import PREFIX, Client
 from .wait import wait_until
 
@@ -59,19 +59,6 @@ class Broker:
     def kill(self):
         self.process.kill()
         self.process.wait()
-
-
-def children(pid):
-    """Pids of the running children of a process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
 
 
 class Box:
@@ -178,3 +165,24 @@ models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
                 frames.append(e)
                 if len(frames) % 16 == 0:
                     self.control(ACK, job, e["attempt"], e.get("index", 0) + len(e["ids"]))
+
+    def follow(self, job, at=None, then=lambda: None):
+        """As the hub does it: takes the next index, asks for a gap, drops what it has.  Calls then()
+        when `at` tokens are there.  Returns the end and the frames that count."""
+        frames, index = [], 0
+        while True:
+            e = self.next_event()
+            if e["job"] != job or e["type"] not in (EV_TOKENS, EV_DONE, EV_FAILED):
+                continue
+            if e["type"] == EV_FAILED or (e["type"] == EV_DONE and e["index"] == index):
+                return e, frames
+            if e.get("index", 0) > index:
+                self.control(RESEND, job, e["attempt"], index)
+            elif e["type"] == EV_TOKENS and e.get("index", 0) == index:
+                frames.append(e)
+                index += len(e["ids"])
+                if len(frames) % 16 == 0:
+                    self.control(ACK, job, e["attempt"], index)
+                if at is not None and index >= at:
+                    at = None
+                    then()

@@ -28,17 +28,26 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def session_members(sid):
-    """Pids of the processes of a session that still run (zombies are no longer there)."""
+def running(is_wanted):
+    """Pids of the running processes (zombies are no longer there) that is_wanted(fields of their
+    /proc/PID/stat after the name: state, parent, group, session, …) picks."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == sid and fields[0] not in "ZX":
+        if fields[0] not in "ZX" and is_wanted(fields):
             found.append(int(stat.parent.name))
     return found
+
+
+def session_members(sid):
+    return running(lambda fields: int(fields[3]) == sid)
+
+
+def children(pid):
+    return running(lambda fields: int(fields[1]) == pid)
 
 
 def is_sanitized():
