@@ -14,7 +14,6 @@
 #define KEEP_MAX ((size_t)64 << 10)
 #define PENDING_MAX 1000
 #define PENDING_BYTES_MAX ((size_t)4 << 20)
-#define PASSWORD_MAX 1024
 
 enum { SUB_JOBS, SUB_CONTROL, SUB_STATUS, SUB_HUB, SUB_COUNT };
 static const enum topic_kind sub_kinds[SUB_COUNT] = { [SUB_JOBS] = TOPIC_AGENT_JOBS,
@@ -251,57 +250,19 @@ static int make_topics(struct mqtt *m)
 	return rc;
 }
 
-/* The first line of the file; nobody else should be able to read it. */
-static int read_password(const char *path, char *ret, size_t size)
-{
-	FILE *f = fopen(path, "re");
-	int rc = 0;
-
-	if (f == NULL)
-		return -errno;
-	if (fgets(ret, (int)size, f) == NULL)
-		rc = ferror(f) ? -EIO : ERR_MISSING;
-	fclose(f);
-	ret[strcspn(ret, "\r\n")] = '\0';
-	return rc == 0 && ret[0] == '\0' ? ERR_MISSING : rc;
-}
-
-static const char *or_null(const char *text)
-{
-	return text[0] != '\0' ? text : NULL;
-}
-
 static int make_link(struct mqtt *m, uint64_t seed)
 {
 	static const struct mq_callbacks callbacks = {
 		.will = on_will, .up = on_up, .down = on_down, .message = on_message, .subscribed = on_subscribed
 	};
-	const struct settings *s = m->set;
-	char password[PASSWORD_MAX] = "";
-	struct mq_config c = { .host = s->broker.host,
-		.port = (int)s->broker.port,
-		.client_id = s->id,
-		.username = or_null(s->broker.username),
-		.cafile = or_null(s->broker.cafile),
-		.certfile = or_null(s->broker.certfile),
-		.keyfile = or_null(s->broker.keyfile),
-		.keepalive_s = (int)s->broker.keepalive_s,
-		.max_pending = PENDING_MAX,
-		.max_pending_bytes = PENDING_BYTES_MAX,
-		.seed = seed };
-	int rc = 0;
+	const struct mq_config base = {
+		.client_id = m->set->id, .max_pending = PENDING_MAX, .max_pending_bytes = PENDING_BYTES_MAX, .seed = seed
+	};
+	char err[512];
+	int rc = broker_link_new(m->loop, &m->set->broker, &base, &callbacks, m, err, sizeof(err), &m->q);
 
-	if (s->broker.password_file[0] != '\0') {
-		rc = read_password(s->broker.password_file, password, sizeof(password));
-		if (rc < 0)
-			log_error("mqtt",
-				"no password in \"%s\": %s; broker.password_file names a file whose first line it is",
-				s->broker.password_file, rc > -1000 ? strerror(-rc) : err_text(rc));
-		c.password = password;
-	}
-	if (rc == 0)
-		rc = mq_new(m->loop, &c, &callbacks, m, &m->q);
-	explicit_bzero(password, sizeof(password));
+	if (rc < 0)
+		log_error("mqtt", "%s", err);
 	return rc;
 }
 

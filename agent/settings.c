@@ -5,12 +5,11 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "log.h"
 #include "sha256.h"
 #include "topic.h"
 
 #define HOUR_MS (3600 * 1000)
-
-const char *const settings_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
 
 /* ---- checks ---- */
 
@@ -33,17 +32,6 @@ static const char *check_digest(const char *value)
 	uint8_t digest[SHA256_SIZE];
 
 	return *value == '\0' || settings_digest(value, digest) == 0 ? NULL : "a SHA-256 has 64 hexadecimal digits";
-}
-
-static const char *check_prefix(const char *value)
-{
-	struct topic t;
-	size_t n = strlen(value);
-
-	if (n == 0 || value[0] == '/' || value[n - 1] == '/' || strpbrk(value, "+#$") != NULL ||
-		topic_make(value, TOPIC_HUB_STATUS, SPAN_NONE, &t) < 0)
-		return "a prefix is a piece of a topic: no + # $, no / at either end, at most some 100 characters";
-	return NULL;
 }
 
 /* ---- the table ---- */
@@ -73,22 +61,11 @@ static const struct config_schema model_schema = { sizeof(struct model_settings)
 static const struct config_option options[] = {
 	{ "id", CONFIG_TEXT, AT(id), .max = PROTO_MAX_ID, .def = "", .check = check_id,
 		.help = "name of this agent in the fleet, each one's own; empty: the host name" },
-	{ "prefix", CONFIG_TEXT, AT(prefix), .max = 128, .def = TOPIC_DEFAULT_PREFIX, .check = check_prefix,
+	{ "prefix", CONFIG_TEXT, AT(prefix), .max = 128, .def = TOPIC_DEFAULT_PREFIX, .check = broker_check_prefix,
 		.help = "of all topics; the same on hub and agents" },
 	{ "state_dir", CONFIG_TEXT, AT(state_dir), .max = 4095, .def = "",
 		.help = "epoch and pid file; empty: what systemd gives, else /var/lib/shoal-agent" },
-	{ "broker.host", CONFIG_TEXT, AT(broker.host), .min = 1, .max = 255, .def = "localhost", .help = "name or address" },
-	{ "broker.port", CONFIG_UINT, AT(broker.port), .min = 1, .max = 65535, .def = "1883" },
-	{ "broker.username", CONFIG_TEXT, AT(broker.username), .max = 255, .def = "",
-		.help = "empty: the id when there is a password, else none" },
-	{ "broker.password_file", CONFIG_TEXT, AT(broker.password_file), .max = 4095, .def = "",
-		.help = "a file whose first line is the password" },
-	{ "broker.cafile", CONFIG_TEXT, AT(broker.cafile), .max = 4095, .def = "",
-		.help = "certificates of those who may sign the broker's; empty: no TLS" },
-	{ "broker.certfile", CONFIG_TEXT, AT(broker.certfile), .max = 4095, .def = "",
-		.help = "own certificate, its CN the id" },
-	{ "broker.keyfile", CONFIG_TEXT, AT(broker.keyfile), .max = 4095, .def = "", .help = "its key" },
-	{ "broker.keepalive_s", CONFIG_UINT, AT(broker.keepalive_s), .min = 5, .max = 60, .def = "10", .unit = "s" },
+	BROKER_OPTIONS(T, broker, "empty: the id when there is a password, else none"),
 	{ "engine.path", CONFIG_TEXT, AT(engine.path), .max = 4095, .def = "",
 		.help = "the engine program; empty: shoal-engine beside this program, in libexec or in PATH" },
 	{ "engine.load_timeout_ms", CONFIG_UINT, AT(engine.load_timeout_ms), .min = 1000, .max = HOUR_MS, .def = "60000",
@@ -111,7 +88,7 @@ static const struct config_option options[] = {
 		.help = "running jobs may go on for so long when the agent is told to stop" },
 	{ "labels", CONFIG_TEXTS, AT(labels), AT(n_labels), .max = PROTO_MAX_LABELS, .def = "",
 		.help = "\"key=value\": what jobs may require or prefer" },
-	{ "log.level", CONFIG_ENUM, AT(log.level), .def = "info", .names = settings_levels,
+	{ "log.level", CONFIG_ENUM, AT(log.level), .def = "info", .names = log_level_names,
 		.help = "error, warning, notice, info or debug" },
 };
 #undef T
@@ -170,10 +147,6 @@ const char *settings_check(const void *settings)
 	id_from_host(host, sizeof(host));
 	if (s->id[0] == '\0' && host[0] == '\0')
 		return "the host name cannot serve as the agent's id; set \"id\"";
-	if ((s->broker.certfile[0] != '\0') != (s->broker.keyfile[0] != '\0'))
-		return "broker.certfile and broker.keyfile go together: set both or none";
-	if (s->broker.certfile[0] != '\0' && s->broker.cafile[0] == '\0')
-		return "broker.certfile needs broker.cafile: without it there is no TLS";
 	if (s->engine.backoff_min_ms > s->engine.backoff_max_ms)
 		return "engine.backoff_min_ms is greater than engine.backoff_max_ms";
 	if (has_twins(s))
@@ -181,7 +154,7 @@ const char *settings_check(const void *settings)
 	for (size_t i = 0; i < s->n_labels; i++)
 		if (strlen(s->labels[i]) > PROTO_MAX_LABEL || !span_is_utf8(span_of(s->labels[i])))
 			return "labels: a label is UTF-8 text of at most 128 bytes";
-	return NULL;
+	return broker_check(&s->broker);
 }
 
 int settings_complete(struct settings *s)

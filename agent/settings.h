@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "config.h"
+#include "broker.h"
 #include "proto.h"
 
 struct model_settings {
@@ -14,10 +14,7 @@ struct model_settings {
 
 struct settings {
 	char *id, *prefix, *state_dir;
-	struct {
-		char *host, *username, *password_file, *cafile, *certfile, *keyfile;
-		uint64_t port, keepalive_s;
-	} broker;
+	struct broker_settings broker;
 	struct {
 		char *path;
 		uint64_t load_timeout_ms, backoff_min_ms, backoff_max_ms;
@@ -34,12 +31,11 @@ struct settings {
 	char **labels;
 	size_t n_labels;
 	struct {
-		unsigned level; /* index into settings_levels */
+		unsigned level; /* index into log_level_names */
 	} log;
 };
 
 extern const struct config_schema settings_schema;
-extern const char *const settings_levels[]; /* from LOG_ERROR on, NULL-terminated */
 
 /* What no option can know alone, for struct program: NULL, or a sentence. */
 const char *settings_check(const void *settings);

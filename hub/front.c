@@ -471,7 +471,8 @@ int front_new(struct server *server, size_t max_connections, char *err, size_t e
 		front_free(f);
 		return rc;
 	}
-	log_notice("http", strchr(s->http.address, ':') != NULL ? "listening on http://[%s]:%d/" : "listening on http://%s:%d/",
+	log_notice("http",
+		strchr(s->http.address, ':') != NULL ? "listening on http://[%s]:%d/" : "listening on http://%s:%d/",
 		s->http.address, http_port(f->http));
 	*ret = f;
 	return 0;

@@ -1,6 +1,5 @@
 #include "mqtt.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -378,31 +377,6 @@ static void on_writable(void *ctx)
 
 /* ---- beginning and end ---- */
 
-/* The first line of the file, without its end; heap, NULL on failure. */
-static char *read_password(const char *path, char *err, size_t err_size)
-{
-	FILE *f = fopen(path, "re");
-	char *line = NULL;
-	size_t cap = 0;
-
-	if (f == NULL || getline(&line, &cap, f) < 0) {
-		(void)snprintf(err, err_size, "cannot read %s: %s; see broker.password_file", path,
-			errno != 0 ? strerror(errno) : "it is empty");
-		free(line);
-		line = NULL;
-	} else {
-		line[strcspn(line, "\r\n")] = '\0';
-	}
-	if (f != NULL)
-		(void)fclose(f);
-	return line;
-}
-
-static const char *or_null(const char *s)
-{
-	return s[0] != '\0' ? s : NULL;
-}
-
 static int make_mq(struct mqtt *m, uint64_t seed, char *err, size_t err_size)
 {
 	static const struct mq_callbacks callbacks = { .will = on_will,
@@ -412,32 +386,10 @@ static int make_mq(struct mqtt *m, uint64_t seed, char *err, size_t err_size)
 		.ack = on_ack,
 		.subscribed = on_subscribed,
 		.writable = on_writable };
-	const struct settings *s = m->settings;
-	char *password = NULL;
-	struct mq_config c = { .host = s->broker.host,
-		.port = (int)s->broker.port,
-		.client_id = s->broker.username[0] != '\0' ? s->broker.username : "shoal-hub",
-		.username = or_null(s->broker.username),
-		.cafile = or_null(s->broker.cafile),
-		.certfile = or_null(s->broker.certfile),
-		.keyfile = or_null(s->broker.keyfile),
-		.seed = seed };
-	int rc;
+	const struct broker_settings *b = &m->settings->broker;
+	const struct mq_config base = { .client_id = b->username[0] != '\0' ? b->username : "shoal-hub", .seed = seed };
 
-	if (s->broker.password_file[0] != '\0') {
-		errno = 0;
-		c.password = password = read_password(s->broker.password_file, err, err_size);
-		if (password == NULL)
-			return ERR_CONFIG;
-	}
-	rc = mq_new(m->loop, &c, &callbacks, m, &m->mq);
-	if (rc < 0)
-		(void)snprintf(
-			err, err_size, "the MQTT client cannot be made (%s); see the options under broker.", err_text(rc));
-	if (password != NULL)
-		explicit_bzero(password, strlen(password));
-	free(password);
-	return rc;
+	return broker_link_new(m->loop, b, &base, &callbacks, m, err, err_size, &m->mq);
 }
 
 int mqtt_new(struct loop *l, const struct settings *s, uint64_t epoch, uint64_t seed, const struct mqtt_handlers *handlers,

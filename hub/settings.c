@@ -1,21 +1,9 @@
 #include "settings.h"
 
+#include "log.h"
 #include "topic.h"
 
-const char *const settings_log_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
-
 _Static_assert(sizeof(enum hub_policy) == sizeof(unsigned), "an enum option is an unsigned");
-
-static const char *check_prefix(const char *value)
-{
-	struct topic t;
-
-	if (topic_make(value, TOPIC_AGENT_REGISTRATION, SPAN("x"), &t) < 0)
-		return "is too long";
-	if (value[0] == '/' || value[strlen(value) - 1] == '/' || strpbrk(value, "+#$ ") != NULL)
-		return "must be topic levels such as shoal/v1, without + # $ and blanks";
-	return NULL;
-}
 
 #define AT(m) offsetof(struct settings, m)
 #define UINT(path_, m, min_, max_, def_, unit_, help_)                                                                      \
@@ -33,18 +21,12 @@ static const char *check_prefix(const char *value)
 /* clang-format off */
 static const struct config_option options[] = {
 	{ .path = "prefix", .type = CONFIG_TEXT, .offset = AT(prefix), .min = 1, .max = 128, .def = TOPIC_DEFAULT_PREFIX,
-	  .help = "first levels of every topic; the same on every box", .check = check_prefix },
+	  .help = "first levels of every topic; the same on every box", .check = broker_check_prefix },
 	TEXT("state_dir", state_dir, 1, "/var/lib/shoal-hub", "where hub.pid and the epoch are kept; one hub at a time"),
-	{ .path = "log.level", .type = CONFIG_ENUM, .offset = AT(log_level), .def = "info", .names = settings_log_levels,
+	{ .path = "log.level", .type = CONFIG_ENUM, .offset = AT(log_level), .def = "info", .names = log_level_names,
 	  .help = "lines above this are dropped" },
 
-	TEXT("broker.host", broker.host, 1, "127.0.0.1", "name or address of the MQTT broker"),
-	UINT("broker.port", broker.port, 1, 65535, "1883", NULL, "its port"),
-	TEXT("broker.username", broker.username, 0, "", "MQTT user; empty: none"),
-	TEXT("broker.password_file", broker.password_file, 0, "", "file whose first line is the password; empty: none"),
-	TEXT("broker.cafile", broker.cafile, 0, "", "certificate authority of the broker; empty: no TLS"),
-	TEXT("broker.certfile", broker.certfile, 0, "", "our certificate, with cafile"),
-	TEXT("broker.keyfile", broker.keyfile, 0, "", "its key"),
+	BROKER_OPTIONS(struct settings, broker, "MQTT user; empty: none"),
 
 	TEXT("http.address", http.address, 1, "127.0.0.1", "address to listen on; 0.0.0.0 or :: opens it to other boxes"),
 	UINT("http.port", http.port, 0, 65535, "8080", NULL, "port to listen on; 0: any free one"),
@@ -105,9 +87,5 @@ const char *settings_check(const struct settings *s)
 		return "fleet.lease_lost must be greater than fleet.lease_suspect";
 	if (s->core.retry_max_ms < s->core.retry_min_ms)
 		return "jobs.retry_max_ms must not be less than jobs.retry_min_ms";
-	if ((s->broker.certfile[0] != '\0') != (s->broker.keyfile[0] != '\0'))
-		return "broker.certfile and broker.keyfile go together";
-	if (s->broker.certfile[0] != '\0' && s->broker.cafile[0] == '\0')
-		return "broker.certfile needs broker.cafile";
-	return NULL;
+	return broker_check(&s->broker);
 }

@@ -3,19 +3,14 @@
 #ifndef HUB_SETTINGS_H
 #define HUB_SETTINGS_H
 
-#include "config.h"
+#include "broker.h"
 #include "hub.h"
 
 struct settings {
 	char *prefix;       /* of all topics */
 	char *state_dir;    /* hub.pid, epoch */
-	unsigned log_level; /* index into settings_log_levels */
-	struct {
-		char *host;
-		uint64_t port;
-		char *username, *password_file;
-		char *cafile, *certfile, *keyfile;
-	} broker;
+	unsigned log_level; /* index into log_level_names */
+	struct broker_settings broker;
 	struct {
 		char *address;
 		uint64_t port;
@@ -29,7 +24,6 @@ struct settings {
 };
 
 extern const struct config_schema settings_schema;
-extern const char *const settings_log_levels[];
 
 /* What one option cannot know alone; NULL, or one sentence. */
 const char *settings_check(const struct settings *s);

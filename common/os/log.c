@@ -25,7 +25,8 @@ static struct {
 	bool is_journal, is_tty;
 } out = { "shoal", LOG_INFO, false, false };
 
-static const char *const level_names[] = { [LOG_ERROR] = "error", "warning", "notice", "info", "debug" };
+const char *const log_level_names[] = { "error", "warning", "notice", "info", "debug", NULL };
+_Static_assert(sizeof(log_level_names) / sizeof(char *) == LOG_DBG - LOG_ERROR + 2, "a name for each level");
 
 /* A line under construction.  Control characters become spaces: nothing that came from
  * outside can begin a line of its own or move a terminal's cursor. */
@@ -77,7 +78,7 @@ void log_init(const char *ident, enum log_level max_level)
 int log_level_parse(const char *name)
 {
 	for (int i = LOG_ERROR; i <= LOG_DBG; i++)
-		if (strcmp(name, level_names[i]) == 0)
+		if (strcmp(name, log_level_names[i - LOG_ERROR]) == 0)
 			return i;
 	return -EINVAL;
 }
@@ -92,7 +93,7 @@ static void to_stderr(enum log_level level, const char *where, const char *const
 	line_add(&l, out.ident);
 	line_add(&l, ": ");
 	if (out.is_tty && level <= LOG_WARN) {
-		line_add(&l, level_names[level]);
+		line_add(&l, log_level_names[level - LOG_ERROR]);
 		line_add(&l, ": ");
 	}
 	line_add(&l, where);

@@ -10,7 +10,10 @@ enum log_level { LOG_ERROR = 3, LOG_WARN = 4, LOG_NOTICE = 5, LOG_INFO = 6, LOG_
 
 /* ident: program name.  Lines above max_level are dropped. */
 void log_init(const char *ident, enum log_level max_level);
-/* "error", "warning", "notice", "info", "debug" to a level; negative when unknown. */
+/* "error", "warning", "notice", "info", "debug": the levels from LOG_ERROR on, NULL-terminated,
+ * as names of a CONFIG_ENUM. */
+extern const char *const log_level_names[];
+/* One of them to a level; negative when unknown. */
 int log_level_parse(const char *name);
 
 /* `where`: which part speaks ("mqtt", "engine").  One line, values quoted by the caller. */

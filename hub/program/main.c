@@ -10,9 +10,6 @@
 #include "server.h"
 #include "statedir.h"
 
-/* CONFIG_ENUM counts the names from the shortest log to the longest. */
-static const enum log_level levels[] = { LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DBG };
-
 struct run {
 	struct settings settings;
 	struct statedir *dir;
@@ -70,7 +67,7 @@ int main(int argc, char **argv)
 	if (rc <= 0)
 		return rc == 0 ? 0 : EX_CONFIG;
 	(void)umask(077);
-	log_init("shoal-hub", levels[r.settings.log_level]);
+	log_init("shoal-hub", (enum log_level)(LOG_ERROR + (int)r.settings.log_level));
 	rc = start(&r, err, sizeof(err));
 	if (rc < 0) {
 		log_error("hub", "%s", err);

@@ -34,7 +34,7 @@ Test(settings, defaults_are_valid_and_open_nothing_to_the_network)
 	load(NULL, 0);
 	cr_assert_null(settings_check(&settings), "%s", settings_check(&settings));
 	cr_assert_str_eq(settings.http.address, "127.0.0.1");
-	cr_assert_str_eq(settings.broker.host, "127.0.0.1");
+	cr_assert_str_eq(settings.broker.host, "localhost");
 }
 
 Test(settings, what_does_not_go_together_is_said)
