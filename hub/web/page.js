@@ -297,5 +297,12 @@ async function send(e) {
 $("try-form").addEventListener("submit", send);
 $("try-stop").addEventListener("click", () => running && running.abort());
 $("try-prompt").addEventListener("keydown", (e) => { if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) send(e); });
-$("empty-command").textContent = "shoal-agent --set id=box-1 --set broker.host=" + location.hostname;
+$("empty-command").textContent = [
+	"cat > agent.cfg <<'END'",
+	'id = "box-1";',
+	'broker = { host = "' + location.hostname + '"; };',
+	'models = ( { name = "triage"; file = "/path/to/model.gguf"; } );',
+	"END",
+	"shoal-agent --config agent.cfg",
+].join("\n");
 poll();
