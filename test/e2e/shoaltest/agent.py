@@ -117,10 +117,16 @@ models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
     def model_state(self):
         return self.registration and self.registration["models"][0][4]
 
+    def is_ready(self, after_epoch):
+        r, st = self.registration, self.status
+        return (r and st and r["epoch"] > after_epoch and st["epoch"] == r["epoch"] and st["state"] == ONLINE
+                and self.model_state() == READY)
+
     def await_ready(self, after_epoch=0):
-        wait_until(lambda: self.registration and self.registration["epoch"] > after_epoch and self.model_state() == READY and
-                   self.status and self.status["state"] == ONLINE and self.status["epoch"] == self.registration["epoch"],
-                   f"the agent is ready; it said:\n{self.logged()}")
+        try:
+            wait_until(lambda: self.is_ready(after_epoch), "the agent is ready")
+        except AssertionError as why:
+            raise AssertionError(f"{why}; it said:\n{self.logged()}") from None
         self.epoch = self.registration["epoch"]
 
     def engines(self):
