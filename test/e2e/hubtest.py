@@ -75,7 +75,9 @@ class Stack:
     def start_broker(self):
         conf = self.dir / "mosquitto.conf"
         conf.write_text(f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
-                        "max_inflight_messages 100\nmax_queued_messages 20000\n")
+                        "max_inflight_messages 100\nmax_queued_messages 20000\n"
+                        # As root it would change to its own user, and by that forget to end with us.
+                        + ("user root\n" if os.geteuid() == 0 else ""))
         self.broker = Process(self.dir, "mosquitto", [MOSQUITTO, "-c", conf])
 
     def start_hub(self, overrides=(), nofile=None):
