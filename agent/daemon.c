@@ -123,8 +123,26 @@ static void feed(struct daemon *d, const struct agent_event *ev)
 
 /* ---- events ---- */
 
+static void on_sample(void *ctx)
+{
+	struct daemon *d = ctx;
+	struct agent_sample s = { .mem_available = hw_mem_available(""),
+		.load_milli = hw_load_milli(""),
+		.rss = hw_rss("", 0),
+		.bad_messages = mqtt_bad_messages(d->mqtt) };
+
+	for (size_t i = 0; i < d->set->n_models; i++)
+		if (engine_link_pid(d->engines[i]) != 0)
+			s.rss += hw_rss("", engine_link_pid(d->engines[i]));
+	loop_timer_at(d->sample, loop_now_ms(d->loop) + SAMPLE_MS);
+	feed(d, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
+}
+
+/* Who pings wants to know how things are now. */
 static void on_mqtt(void *ctx, const struct agent_event *ev)
 {
+	if (ev->type == AGENT_EV_CONTROL && ev->control->verb == CONTROL_PING)
+		on_sample(ctx);
 	feed(ctx, ev);
 }
 
@@ -149,21 +167,6 @@ static void on_stop(void *ctx, int signo)
 
 	log_notice("agent", "signal %d: stopping%s", signo, agent_phase(d->core) == AGENT_PHASE_DRAINING ? " at once" : "");
 	feed(d, &(struct agent_event){ .type = AGENT_EV_STOP });
-}
-
-static void on_sample(void *ctx)
-{
-	struct daemon *d = ctx;
-	struct agent_sample s = { .mem_available = hw_mem_available(""),
-		.load_milli = hw_load_milli(""),
-		.rss = hw_rss("", 0),
-		.bad_messages = mqtt_bad_messages(d->mqtt) };
-
-	for (size_t i = 0; i < d->set->n_models; i++)
-		if (engine_link_pid(d->engines[i]) != 0)
-			s.rss += hw_rss("", engine_link_pid(d->engines[i]));
-	loop_timer_at(d->sample, loop_now_ms(d->loop) + SAMPLE_MS);
-	feed(d, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
 }
 
 /* At the end of a turn: acknowledgements have come in, there may be room again. */
