@@ -42,7 +42,9 @@ class Broker:
         self.port = free_port()
         self.conf = directory / "mosquitto.conf"
         self.conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-                             "set_tcp_nodelay true\nmax_inflight_messages 100\nmax_queued_messages 20000\n")
+                             "set_tcp_nodelay true\nmax_inflight_messages 100\nmax_queued_messages 20000\n"
+                             # A broker that changes its user forgets that it is to die with us.
+                             + ("user root\n" if os.geteuid() == 0 else ""))
         self.log = open(directory / "mosquitto.log", "ab")
         self.process = None
         self.start()
