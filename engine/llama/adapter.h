@@ -1,6 +1,7 @@
 /* adapter.h - shared by the files of this folder, the only ones that include llama.h.
  *
- * backend.c: which library and CPU kernels.  open.c: from a model file to a context.  rows.c: steps,
+ * backend.c: which library and CPU kernels.  precheck.c: is the file one that llama.cpp may see.
+ * open.c: from a model file to a context.  rows.c: steps,
  * and what makes them exact.  words.c: text and tokens.  picker.c: llama.cpp's samplers. */
 #ifndef ENGINE_ADAPTER_H
 #define ENGINE_ADAPTER_H
@@ -41,6 +42,9 @@ struct model {
 /* The last error llama.cpp logged, or "". */
 const char *backend_last_error(void);
 void backend_forget_error(void);
+
+/* gguf_check() on a file; on failure reason says why, in sentences. */
+SHOAL_CHECK int precheck(const char *path, char *reason);
 
 /* Room for passes of max_rows. */
 SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);

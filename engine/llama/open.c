@@ -169,7 +169,9 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 	m->n_sequences = config->n_sequences;
 	m->n_threads = config->n_threads;
 	m->exact.pad_from = SIZE_MAX;
-	rc = load(m, config, reason);
+	rc = precheck(config->path, reason);
+	if (rc == 0)
+		rc = load(m, config, reason);
 	if (rc == 0)
 		rc = list_ends(m);
 	if (rc == 0 && ((m->data = calloc(m->n_vocab, sizeof(*m->data))) == NULL ||
