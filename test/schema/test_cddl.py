@@ -28,29 +28,31 @@ def main():
     with open(schema_path) as f:
         schema = Schema(f.read())
     lines = subprocess.run([samples, "1", "40"], check=True, capture_output=True, text=True).stdout.splitlines()
-    passed, failed, seen = 0, 0, set()
+    problems = {}  # (rule, which question): sentences
 
-    def verdict(good, *what):
-        nonlocal passed, failed
-        passed, failed = passed + good, failed + (not good)
+    def verdict(rule, question, good, *what):
+        problems.setdefault((rule, question), [])
         if not good:
-            print("FAIL", *what)
+            problems[rule, question].append(" ".join(map(str, what)))
 
     for line in lines:
         rule, data = line.split(" ")
         value = cbor.loads(bytes.fromhex(data))
         found = schema.problem(rule, value)
-        verdict(found is None, rule, found)
-        seen.add(rule)
+        verdict(rule, "obeys", found is None, found)
         required = {k for k, (optional, _) in schema.rules[rule][1].items() if not optional}
         for how, key, bad in spoiled(value):
             if how == "without" and key not in required:
                 continue
-            verdict(schema.problem(rule, bad) is not None, rule, how, key, "was let pass")
+            verdict(rule, "spoiled copies are refused", schema.problem(rule, bad) is not None, how, key, "was let pass")
+    seen = {rule for rule, _ in problems}
     maps = {name for name, node in schema.rules.items() if node[0] == "map"} - {"part-doc"}
-    verdict(seen == maps, "rules without a message or messages without a rule:", sorted(seen ^ maps))
-    print("%d passed, %d failed, 0 skipped" % (passed, failed))
-    return failed != 0
+    verdict("all", "rules and messages match", seen == maps, "one without the other:", sorted(seen ^ maps))
+    failed = [case for case, sentences in problems.items() if sentences]
+    for case in failed:
+        print("FAIL", *case, problems[case][0], "(and %d more)" % (len(problems[case]) - 1))
+    print("%d passed, %d failed, 0 skipped" % (len(problems) - len(failed), len(failed)))
+    return len(failed) != 0
 
 
 sys.exit(main())
