@@ -10,7 +10,7 @@ const char *const model_state_names[] = { MODEL_STATE_LIST(X) NULL };
 #undef X
 const char *const priority_names[] = { "normal", "high", "low", NULL };
 const char *const finish_names[] = { "none", "stop", "length", "cancelled", NULL };
-const char *const control_names[] = { "ping", "cancel", "ack", "resend", "end", "drain", "resume", NULL };
+const char *const control_names[] = { "ping", "cancel", "ack", "resend", "end", "drain", "resume", "load", NULL };
 const char *const job_event_names[] = { "accepted", "rejected", "progress", "tokens", "done", "failed", NULL };
 const char *const answer_names[] = { "accepted", "tokens", "progress", "done", "error", NULL };
 
@@ -148,6 +148,7 @@ static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, bad_messages, 14, 0, ANY),
 	MSG_F_UINT(T, stale_messages, 15, 0, ANY),
 	MSG_F_UINT(T, uptime_ms, 16, 0, ANY),
+	MSG_F_TEXT(T, reason, 17, 0, REASON_MAX),
 };
 #undef T
 const struct msg_type heartbeat_type = MSG_TYPE("heartbeat", struct heartbeat, heartbeat_fields);
@@ -189,6 +190,7 @@ static const struct msg_field control_fields[] = {
 	MSG_F_TEXT(T, job, 3, 0, PROTO_MAX_ID),
 	MSG_F_UINT(T, attempt, 4, 0, UINT32_MAX),
 	MSG_F_UINT(T, index, 5, 0, PROTO_MAX_TOKENS),
+	MSG_F_TEXT(T, model, 6, 0, PROTO_MAX_NAME),
 };
 #undef T
 const struct msg_type control_type = MSG_TYPE("control", struct control, control_fields);

@@ -161,6 +161,7 @@ struct heartbeat {
 	uint64_t jobs_done, jobs_failed;
 	uint64_t bad_messages, stale_messages;
 	uint64_t uptime_ms;
+	struct span reason; /* of the state, as in the status */
 };
 
 /* ---- hub or its will -> all: hub/status (retained) ---- */
@@ -204,6 +205,7 @@ enum control_verb {
 	CONTROL_END,    /* job, attempt: the end is known, forget its tokens */
 	CONTROL_DRAIN,
 	CONTROL_RESUME,
+	CONTROL_LOAD, /* model: start its engine now, also out of quarantine */
 	CONTROL_COUNT
 };
 extern const char *const control_names[];
@@ -214,6 +216,7 @@ struct control {
 	uint64_t epoch; /* of the agent it is meant for */
 	struct span job;
 	uint64_t attempt, index;
+	struct span model;
 };
 
 /* ---- agent -> hub: agents/<a>/out ---- */

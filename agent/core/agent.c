@@ -82,6 +82,8 @@ static void fill_defaults(struct agent_config *c)
 	default_to(&c->load_timeout_ms, 60000);
 	default_to(&c->engine_backoff_min_ms, 250);
 	default_to(&c->engine_backoff_max_ms, 30000);
+	default_to(&c->quarantine_window_ms, 5 * 60000);
+	default_to(&c->quarantine_ms, 15 * 60000);
 	default_to(&c->keep_ended_ms, 120000);
 	c->queue_max = min_u64(c->queue_max, AGENT_MAX_JOBS / 2); /* ended ones must find room, too */
 }
@@ -90,7 +92,8 @@ static bool is_valid(const struct agent_config *c)
 {
 	uint64_t runs = 0;
 
-	if (!span_is_id(c->id) || c->epoch == 0 || c->n_models > AGENT_MAX_MODELS || c->n_labels > PROTO_MAX_LABELS)
+	if (!span_is_id(c->id) || c->epoch == 0 || c->n_models > AGENT_MAX_MODELS || c->n_labels > PROTO_MAX_LABELS ||
+		c->quarantine_deaths > AGENT_MAX_QUARANTINE_DEATHS)
 		return false;
 	for (size_t i = 0; i < c->n_models; i++) {
 		const struct agent_model *m = &c->models[i];
@@ -304,6 +307,16 @@ static void hub_spoke(struct agent *a, const struct hub_status *s)
 	report_registration(a, rng_below(&a->rng, jitter + 1));
 }
 
+static void load_asked(struct agent *a, struct span model)
+{
+	struct engine *e = engine_find(a, model);
+
+	if (e == NULL || a->stop != STOP_NO)
+		return;
+	OUT_LOG(a, SAY_NOTICE, "engine", "model %s: told to load it", e->model.name.p);
+	engine_load(e);
+}
+
 static void control_received(struct agent *a, const struct control *c)
 {
 	if (c->epoch != a->config.epoch) {
@@ -315,6 +328,7 @@ static void control_received(struct agent *a, const struct control *c)
 	case CONTROL_PING: report_all(a); break;
 	case CONTROL_DRAIN: a->is_drained = true; break;
 	case CONTROL_RESUME: a->is_drained = false; break;
+	case CONTROL_LOAD: load_asked(a, c->model); break;
 	default: jobs_control(a, c); break;
 	}
 }

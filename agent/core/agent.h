@@ -15,6 +15,7 @@
 #include "proto.h"
 
 #define AGENT_MAX_MODELS 16
+#define AGENT_MAX_QUARANTINE_DEATHS 16
 #define AGENT_MAX_JOBS 1024 /* queued, running and ended ones the hub has not confirmed */
 
 struct agent;
@@ -36,6 +37,9 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	uint64_t drain_ms;         /* how long running jobs may go on when stopping */
 	uint64_t load_timeout_ms;  /* without any progress */
 	uint64_t engine_backoff_min_ms, engine_backoff_max_ms;
+	/* So many deaths of a model's engine inside the window: no more tries for a while. */
+	uint64_t quarantine_deaths; /* 0: never */
+	uint64_t quarantine_window_ms, quarantine_ms;
 	uint64_t keep_ended_ms;    /* an unconfirmed end is kept so long */
 	const struct agent_model *models;
 	size_t n_models;

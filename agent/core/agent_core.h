@@ -5,6 +5,7 @@
  *   jobs.c     the job table: ending, forgetting; what the hub asks about jobs
  *   stream.c   tokens of a job: kept, framed, windowed, sent again
  *   engines.c  one state machine a model: start, load, run, die, try again
+ *   quarantine.c  an engine that dies too often
  *   report.c   registration, status, heartbeat
  *   out.c      the actions of a step and the memory they point at */
 #ifndef SHOAL_AGENT_CORE_H
@@ -86,7 +87,8 @@ struct job {
 /* ---- engines ---- */
 
 #define ENGINE_STATE_LIST(X) \
-	X(DOWN, "down") X(STARTING, "starting") X(LOADING, "loading") X(READY, "ready") X(STOPPING, "stopping") X(BACKOFF, "backoff")
+	X(DOWN, "down") X(STARTING, "starting") X(LOADING, "loading") X(READY, "ready") X(STOPPING, "stopping") X(BACKOFF, "backoff") \
+	X(QUARANTINED, "quarantined")
 enum engine_state {
 #define X(name, text) ENGINE_STATE_##name,
 	ENGINE_STATE_LIST(X)
@@ -110,6 +112,12 @@ struct run {
 	uint64_t cancelled_ms; /* 0: not cancelled */
 };
 
+#define QUARANTINE_SUSPECTS 128
+
+struct suspect { /* a job that ran when the engine died */
+	uint64_t hash, ms;
+};
+
 struct engine {
 	struct agent *agent;
 	size_t index;
@@ -119,6 +127,10 @@ struct engine {
 	uint64_t timer_ms; /* when EV_TIMEOUT is due */
 	uint64_t heard_ms, pinged_ms, ready_ms;
 	unsigned failures; /* in a row */
+	bool is_quarantined; /* or about to be, when the child is gone */
+	uint64_t deaths[AGENT_MAX_QUARANTINE_DEATHS]; /* when, oldest first */
+	size_t n_deaths, next_suspect;
+	struct suspect suspects[QUARANTINE_SUSPECTS];
 
 	struct run *runs;
 	size_t n_runs; /* room: the configured parallel */
@@ -128,6 +140,7 @@ struct engine {
 
 	/* Of its model, as the registration says it. */
 	bool has_failed; /* and was not ready since */
+	enum code fail_code;
 	uint64_t n_ctx, n_params, size, percent;
 	uint8_t digest[SHA256_SIZE];
 	struct span known_digest; /* points at digest or is empty */
@@ -262,6 +275,7 @@ int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *i
 void engine_message(struct engine *e, const struct agent_event *in);
 void engine_exited(struct engine *e, const struct agent_event *in);
 void engine_start(struct engine *e);
+void engine_load(struct engine *e); /* an operator wants it: what was before is forgotten */
 bool engine_has_child(const struct engine *e);
 void engine_tick(struct engine *e);
 void engine_dispatch(struct engine *e);
@@ -272,6 +286,11 @@ bool engine_is_settled(const struct engine *e);
 enum model_state engine_model_state(const struct engine *e);
 struct engine *engine_find(struct agent *a, struct span model);
 extern const char *const engine_state_names[];
+
+/* quarantine.c */
+void quarantine_note(struct engine *e);   /* it died, its runs are still known; may set is_quarantined */
+void quarantine_try(struct engine *e);    /* the half-open try begins */
+void quarantine_forget(struct engine *e); /* as if it had never died */
 
 /* report.c */
 void report_init(struct agent *a);

@@ -102,9 +102,23 @@ static void lose_jobs(struct engine *e, enum code code)
 		job_fail(j, CODE_MODEL_NOT_LOADED, span_of(e->reason));
 }
 
+static struct span quarantine_text(struct engine *e, struct span reason)
+{
+	const struct agent_config *c = &e->agent->config;
+
+	return OUT_TEXT(e->agent,
+		"quarantined: its engine died %u times within %u s, it is tried again after %u s or when told to load; "
+		"last: %.*s",
+		(unsigned)c->quarantine_deaths, (unsigned)(c->quarantine_window_ms / 1000),
+		(unsigned)(c->quarantine_ms / 1000), SPAN_FMT(reason));
+}
+
 static void note_failure(struct engine *e, struct span reason)
 {
 	e->has_failed = true;
+	e->fail_code = e->ready_ms != NEVER ? CODE_ENGINE_CRASHED : CODE_MODEL_LOAD_FAILED;
+	if (e->is_quarantined)
+		reason = quarantine_text(e, reason);
 	out_reason(e->reason, sizeof(e->reason), reason);
 	if (e->ready_ms != NEVER && now_of(e) - e->ready_ms > e->agent->config.engine_backoff_max_ms)
 		e->failures = 0; /* it did well for a while */
@@ -116,7 +130,7 @@ static void note_failure(struct engine *e, struct span reason)
 
 static bool has_child(const struct engine *e)
 {
-	return e->state != ENGINE_STATE_DOWN && e->state != ENGINE_STATE_BACKOFF;
+	return e->state != ENGINE_STATE_DOWN && e->state != ENGINE_STATE_BACKOFF && e->state != ENGINE_STATE_QUARANTINED;
 }
 
 static void give_up(struct engine *e, enum code code, struct span reason)
@@ -162,6 +176,7 @@ static int spawn(struct engine *e, const struct agent_event *in)
 {
 	(void)in;
 	e->is_wanted = true;
+	quarantine_try(e);
 	e->percent = 0;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	out_action(e->agent, AGENT_ACT_ENGINE_START)->engine = e->index;
@@ -244,6 +259,7 @@ static int load_failed(struct engine *e, const struct agent_event *in)
 static int load_timed_out(struct engine *e, const struct agent_event *in)
 {
 	(void)in;
+	quarantine_note(e);
 	give_up(e, CODE_MODEL_LOAD_FAILED,
 		OUT_TEXT(e->agent, "the engine made no progress loading for %u s",
 			(unsigned)(e->agent->config.load_timeout_ms / 1000)));
@@ -338,6 +354,7 @@ static int look_after(struct engine *e, const struct agent_event *in)
 {
 	(void)in;
 	if (now_of(e) - e->heard_ms >= SILENCE_MS || is_cancel_overdue(e)) {
+		quarantine_note(e);
 		give_up(e, CODE_BATCH_TIMEOUT, OUT_TEXT(e->agent, "the engine did not answer for %u s", SILENCE_MS / 1000));
 		return 0;
 	}
@@ -379,6 +396,11 @@ static int wait_or_rest(struct engine *e)
 		e->timer_ms = NEVER;
 		return 0;
 	}
+	if (e->is_quarantined) {
+		e->state = ENGINE_STATE_QUARANTINED;
+		e->timer_ms = now_of(e) + e->agent->config.quarantine_ms;
+		return 0;
+	}
 	e->timer_ms = now_of(e) + backoff_ms(e);
 	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s: the engine starts again in %u ms", e->model.name.p,
 		(unsigned)(e->timer_ms - now_of(e)));
@@ -389,6 +411,8 @@ static int wait_or_rest(struct engine *e)
 static int died(struct engine *e, const struct agent_event *in)
 {
 	e->agent->counters.engine_deaths++;
+	if (in->wstatus >= 0) /* it was started */
+		quarantine_note(e);
 	note_failure(e, exit_text(e->agent, in->wstatus));
 	lose_jobs(e, CODE_ENGINE_CRASHED);
 	return wait_or_rest(e);
@@ -426,6 +450,8 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(EXIT) = { S(BACKOFF), gone },
 		EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
 	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(STARTING), spawn },
+		EV(STOP) = { S(DOWN), stay_down } },
+	[S(QUARANTINED)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(STARTING), spawn },
 		EV(STOP) = { S(DOWN), stay_down } },
 };
 #undef EV
@@ -479,8 +505,10 @@ void engine_message(struct engine *e, const struct agent_event *in)
 	if (rc >= 0)
 		return;
 	e->agent->counters.engine_bad_messages++;
-	if (has_child(e) && e->state != ENGINE_STATE_STOPPING)
-		give_up(e, CODE_ENGINE_CRASHED, SPAN("the engine sent a message that is not valid and was ended"));
+	if (!has_child(e) || e->state == ENGINE_STATE_STOPPING)
+		return;
+	quarantine_note(e);
+	give_up(e, CODE_ENGINE_CRASHED, SPAN("the engine sent a message that is not valid and was ended"));
 }
 
 void engine_exited(struct engine *e, const struct agent_event *in)
@@ -498,6 +526,13 @@ void engine_tick(struct engine *e)
 void engine_start(struct engine *e)
 {
 	(void)engine_step(e, ENGINE_EV_START, NULL); /* not legal: it runs */
+}
+
+void engine_load(struct engine *e)
+{
+	quarantine_forget(e);
+	e->failures = 0;
+	engine_start(e);
 }
 
 void engine_stop(struct engine *e, bool at_once)
@@ -525,6 +560,8 @@ bool engine_is_settled(const struct engine *e)
 
 enum model_state engine_model_state(const struct engine *e)
 {
+	if (e->is_quarantined)
+		return MODEL_QUARANTINED;
 	if (e->has_failed)
 		return MODEL_FAILED;
 	if (e->state == ENGINE_STATE_READY)

@@ -107,6 +107,8 @@ static struct refusal admit(struct agent *a, const struct job_msg *m, struct eng
 		return (struct refusal){ CODE_NO_AGENT, SPAN("the agent takes no new jobs: it is draining") };
 	if (e == NULL)
 		return (struct refusal){ CODE_MODEL_UNKNOWN, SPAN("the agent is not configured for this model") };
+	if (e->is_quarantined)
+		return (struct refusal){ e->fail_code, OUT_TEXT(a, "%s", e->reason) };
 	if (e->state != ENGINE_STATE_READY)
 		return (struct refusal){ CODE_MODEL_NOT_LOADED,
 			e->has_failed ? OUT_TEXT(a, "%s", e->reason)

@@ -172,7 +172,8 @@ static struct heartbeat heartbeat_now(struct agent *a)
 		.jobs_failed = c->jobs_failed,
 		.bad_messages = a->sample.bad_messages,
 		.stale_messages = c->jobs_stale + c->jobs_wrong_epoch,
-		.uptime_ms = a->now - a->start_ms };
+		.uptime_ms = a->now - a->start_ms,
+		.reason = span_of(a->told_reason) };
 }
 
 static uint64_t heartbeat_due(const struct agent *a)

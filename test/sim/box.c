@@ -48,6 +48,9 @@ void box_start(struct sim *s, size_t i)
 		.load_timeout_ms = 5000,
 		.engine_backoff_min_ms = 50,
 		.engine_backoff_max_ms = 500,
+		.quarantine_deaths = s->seed % 3, /* never, at once, or at the second */
+		.quarantine_window_ms = 3000,
+		.quarantine_ms = 1500,
 		.keep_ended_ms = 60000,
 		.models = &m,
 		.n_models = 1,

@@ -59,6 +59,7 @@ static const int expected[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 	[S(STOPPING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING),
 		S(STOPPING), S(STOPPING), S(STOPPING) },
 	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(STARTING), ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(STARTING), ___, ___, ___, ___, ___, ___, ___, ___ },
 };
 #undef S
 

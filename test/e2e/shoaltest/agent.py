@@ -80,7 +80,8 @@ class Box:
 id = "{agent_id}";
 state_dir = "{self.dir}/state";
 broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
-engine: {{ path = "{BIN}/shoal-engine-echo"; backoff_min_ms = 50; backoff_max_ms = 500; }};
+engine: {{ path = "{BIN}/shoal-engine-echo"; backoff_min_ms = 50; backoff_max_ms = 500;
+           quarantine_deaths = 0; }}; # tests kill it to make it read its file again
 models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
 {config}''')
         self.watch()
