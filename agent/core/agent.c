@@ -317,6 +317,12 @@ static void load_asked(struct agent *a, struct span model)
 	engine_load(e);
 }
 
+static void drain(struct agent *a, bool is_drained, bool is_here)
+{
+	a->is_drained = is_drained;
+	a->is_drained_here = is_drained && is_here;
+}
+
 static void control_received(struct agent *a, const struct control *c)
 {
 	if (c->epoch != a->config.epoch) {
@@ -326,8 +332,8 @@ static void control_received(struct agent *a, const struct control *c)
 	a->heard_ms = a->now;
 	switch (c->verb) {
 	case CONTROL_PING: report_all(a); break;
-	case CONTROL_DRAIN: a->is_drained = true; break;
-	case CONTROL_RESUME: a->is_drained = false; break;
+	case CONTROL_DRAIN: drain(a, true, false); break;
+	case CONTROL_RESUME: drain(a, false, false); break;
 	case CONTROL_LOAD: load_asked(a, c->model); break;
 	default: jobs_control(a, c); break;
 	}
@@ -358,6 +364,7 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 			engine_exited(&a->engines[ev->engine], ev);
 		break;
 	case AGENT_EV_SAMPLE: a->sample = *ev->sample; break;
+	case AGENT_EV_BUTTON: drain(a, !a->is_drained, true); break;
 	case AGENT_EV_STOP: stop_asked(a); break;
 	case AGENT_EV_TICK: break;
 	}
@@ -403,6 +410,17 @@ uint64_t agent_deadline(const struct agent *a)
 enum agent_phase agent_phase(const struct agent *a)
 {
 	return a->phase;
+}
+
+struct agent_view agent_view(const struct agent *a)
+{
+	struct agent_view v = { .phase = a->phase, .n_running = report_busy(a), .n_models = a->n_engines };
+
+	for (size_t i = 0; i < a->n_engines; i++) {
+		v.n_failed += a->engines[i].has_failed;
+		v.has_engines |= a->engines[i].is_wanted || engine_has_child(&a->engines[i]);
+	}
+	return v;
 }
 
 struct status agent_will(const struct agent *a, uint64_t conn)

@@ -76,6 +76,7 @@ enum agent_event_type {
 	AGENT_EV_ENGINE,       /* engine, engine_msg: a message from that child; NULL: bytes that are none */
 	AGENT_EV_ENGINE_EXIT,  /* engine; wstatus of waitpid, or -errno of a failed start */
 	AGENT_EV_SAMPLE,       /* sample */
+	AGENT_EV_BUTTON,       /* a short press of the box's button: drain, or resume whoever drained it */
 	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */
 	AGENT_EV_TICK
 };
@@ -130,6 +131,13 @@ size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev
 uint64_t agent_deadline(const struct agent *a);
 
 enum agent_phase agent_phase(const struct agent *a);
+struct agent_view { /* what the lights of a box may show */
+	enum agent_phase phase;
+	size_t n_running; /* jobs */
+	size_t n_models, n_failed;
+	bool has_engines; /* one runs, or is to run */
+};
+struct agent_view agent_view(const struct agent *a);
 const char *agent_phase_name(enum agent_phase p);
 /* The will for connection number conn: "offline" of this epoch and conn. */
 struct status agent_will(const struct agent *a, uint64_t conn);

@@ -7,6 +7,7 @@
  *   engines.c  one state machine a model: start, load, run, die, try again
  *   quarantine.c  an engine that dies too often
  *   report.c   registration, status, heartbeat
+ *   gpio.c     lights and button of the box: apart, knows agent_view() only
  *   out.c      the actions of a step and the memory they point at */
 #ifndef SHOAL_AGENT_CORE_H
 #define SHOAL_AGENT_CORE_H
@@ -181,7 +182,7 @@ struct agent {
 	char build[128]; /* of the engines */
 
 	/* Stop. */
-	bool is_drained; /* by the hub */
+	bool is_drained, is_drained_here; /* by the hub or the button; by the button */
 	enum stop_stage stop;
 	bool is_stop_hard; /* asked a second time: at once */
 	uint64_t stop_ms; /* when this stage ends at the latest */

@@ -59,7 +59,10 @@ static unsigned state_now(struct agent *a)
 
 	buf_reset(&a->scratch);
 	if (a->phase == AGENT_PHASE_DRAINING) {
-		buf_addf(&a->scratch, "%s", a->stop != STOP_NO ? "the agent stops" : "drained on request");
+		buf_addf(&a->scratch, "%s",
+			a->stop != STOP_NO   ? "the agent stops"
+			: a->is_drained_here ? "drained by its button"
+					     : "drained on request");
 		return AGENT_DRAINING;
 	}
 	if (failed == NULL)

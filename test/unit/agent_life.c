@@ -273,6 +273,39 @@ Test(life, the_hub_may_drain_it_and_take_that_back)
 	rig_must_say(&r, JOB_EVENT_ACCEPTED, "j2", 1);
 }
 
+Test(life, its_button_drains_and_resumes_whoever_drained_it)
+{
+	rig_simple(&r, AGENT_EV_BUTTON);
+	cr_assert_eq(agent_phase(r.a), AGENT_PHASE_DRAINING);
+	cr_assert_eq(status_said()->state, AGENT_DRAINING);
+	cr_assert(span_is(status_said()->reason, "drained by its button"));
+	rig_pass(&r, 500);
+	rig_simple(&r, AGENT_EV_BUTTON);
+	cr_assert_eq(status_said()->state, AGENT_ONLINE);
+	rig_pass(&r, 500);
+	rig_control(&r, CONTROL_DRAIN, "", 0, 0);
+	cr_assert(span_is(status_said()->reason, "drained on request"));
+	rig_pass(&r, 500);
+	rig_simple(&r, AGENT_EV_BUTTON);
+	cr_assert_eq(status_said()->state, AGENT_ONLINE);
+	rig_pass(&r, 500);
+	rig_simple(&r, AGENT_EV_STOP);
+	rig_simple(&r, AGENT_EV_BUTTON);
+	cr_assert_eq(agent_phase(r.a), AGENT_PHASE_DRAINING, "who stops does not resume");
+}
+
+Test(life, the_view_says_what_lights_may_show)
+{
+	struct agent_view v = agent_view(r.a);
+
+	cr_assert(v.phase == AGENT_PHASE_READY && v.n_models == 1 && v.n_failed == 0 && v.n_running == 0 && v.has_engines);
+	rig_job(&r, "j1", 1);
+	cr_assert_eq(agent_view(r.a).n_running, 1);
+	rig_exit(&r, 9);
+	v = agent_view(r.a);
+	cr_assert(v.n_failed == 1 && v.n_running == 0 && v.has_engines, "it is to start again");
+}
+
 Test(life, stopping_lets_running_jobs_finish_and_hands_waiting_ones_back)
 {
 	rig_job(&r, "j1", 1);
