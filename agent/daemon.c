@@ -12,6 +12,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mqtt.h"
+#include "panel.h"
 #include "statedir.h"
 
 #define SAMPLE_MS 2000
@@ -25,6 +26,7 @@ struct daemon {
 	struct statedir *state;
 	struct agent *core;
 	struct mqtt *mqtt;
+	struct panel *panel; /* NULL: the box has none */
 	struct engine_link *engines[AGENT_MAX_MODELS];
 	struct loop_timer *tick, *sample;
 	enum agent_phase phase; /* systemd was told */
@@ -71,7 +73,9 @@ static void step(struct daemon *d, const struct agent_event *ev)
 {
 	const struct agent_action *acts;
 	size_t n = agent_step(d->core, loop_now_ms(d->loop), ev, &acts);
+	struct agent_view view = agent_view(d->core);
 
+	panel_show(d->panel, &view); /* first: an accelerator has its power before its engine starts */
 	for (size_t i = 0; i < n; i++)
 		carry_out(d, &acts[i]);
 }
@@ -169,6 +173,14 @@ static void on_stop(void *ctx, int signo)
 	feed(d, &(struct agent_event){ .type = AGENT_EV_STOP });
 }
 
+static void on_press(void *ctx, enum gpio_press press)
+{
+	bool is_long = press == GPIO_PRESS_LONG;
+
+	log_notice("agent", "the button was pressed%s", is_long ? " for long: stopping" : "");
+	feed(ctx, &(struct agent_event){ .type = is_long ? AGENT_EV_STOP : AGENT_EV_BUTTON });
+}
+
 /* At the end of a turn: acknowledgements have come in, there may be room again. */
 static void on_turn(void *ctx)
 {
@@ -246,6 +258,8 @@ static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
 		rc = loop_timer_new(d->loop, on_sample, d, &d->sample);
 	if (rc == 0)
 		rc = loop_post(d->loop, on_turn, d);
+	if (rc == 0)
+		rc = panel_new(d->loop, &d->set->gpio, on_press, d, &d->panel);
 	for (size_t i = 0; rc == 0 && i < d->set->n_models; i++)
 		rc = engine_link_new(d->loop, i, engine_path, &callbacks, d, &d->engines[i]);
 	if (rc == 0)
@@ -291,6 +305,7 @@ static void unmake(struct daemon *d)
 	mqtt_free(d->mqtt);
 	for (size_t i = 0; i < d->set->n_models; i++)
 		engine_link_free(d->engines[i]);
+	panel_free(d->panel);
 	loop_timer_free(d->tick);
 	loop_timer_free(d->sample);
 	loop_free(d->loop);

@@ -10,6 +10,7 @@
 #include "topic.h"
 
 #define HOUR_MS (3600 * 1000)
+#define GPIO_NONE_TEXT "4294967295"
 
 /* ---- checks ---- */
 
@@ -94,6 +95,25 @@ static const struct config_option options[] = {
 		.help = "running jobs may go on for so long when the agent is told to stop" },
 	{ "labels", CONFIG_TEXTS, AT(labels), AT(n_labels), .max = PROTO_MAX_LABELS, .def = "",
 		.help = "\"key=value\": what jobs may require or prefer" },
+	{ "gpio.chip", CONFIG_TEXT, AT(gpio.chip), .max = 63, .def = "",
+		.help = "\"gpiochip0\", or a path: whose lines the following are; empty: no lights, no button" },
+	{ "gpio.online", CONFIG_UINT, AT(gpio.online), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
+		.help = "line of the light that is on when ready, blinks slowly when draining; 4294967295: none" },
+	{ "gpio.busy", CONFIG_UINT, AT(gpio.busy), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
+		.help = "line of the light that is on while jobs run" },
+	{ "gpio.fault", CONFIG_UINT, AT(gpio.fault), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
+		.help = "line of the light that is on when no model works, blinks when some do not" },
+	{ "gpio.enable", CONFIG_UINT, AT(gpio.enable), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
+		.help = "line of an accelerator's power: on while engines run" },
+	{ "gpio.leds_active_low", CONFIG_BOOL, AT(gpio.leds_active_low), .def = "false", .help = "lights that shine at low level" },
+	{ "gpio.button", CONFIG_UINT, AT(gpio.button), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
+		.help = "line of the button: a short press drains or resumes, a long one stops" },
+	{ "gpio.button_active_low", CONFIG_BOOL, AT(gpio.button_active_low), .def = "true",
+		.help = "pressed is low, with a pull-up resistor; false: pressed is high, with a pull-down" },
+	{ "gpio.debounce_ms", CONFIG_UINT, AT(gpio.debounce_ms), .min = 1, .max = 400, .def = "30", .unit = "ms",
+		.help = "the button must be steady for so long" },
+	{ "gpio.long_press_ms", CONFIG_UINT, AT(gpio.long_press_ms), .min = 500, .max = 60000, .def = "3000", .unit = "ms",
+		.help = "a press is long from here on" },
 	{ "log.level", CONFIG_ENUM, AT(log.level), .def = "info", .names = log_level_names,
 		.help = "error, warning, notice, info or debug" },
 };
@@ -145,9 +165,25 @@ static bool has_twins(const struct settings *s)
 	return false;
 }
 
+static const char *check_gpio(const struct gpio_settings *g)
+{
+	const uint64_t lines[] = { g->online, g->busy, g->fault, g->enable, g->button };
+	const size_t n = sizeof(lines) / sizeof(lines[0]);
+
+	for (size_t i = 0; i < n; i++) {
+		if (lines[i] != GPIO_NONE && g->chip[0] == '\0')
+			return "gpio: lines without a chip; set gpio.chip";
+		for (size_t k = 0; k < i; k++)
+			if (lines[i] != GPIO_NONE && lines[i] == lines[k])
+				return "gpio: two things have the same line";
+	}
+	return NULL;
+}
+
 const char *settings_check(const void *settings)
 {
 	const struct settings *s = settings;
+	const char *why;
 	char host[256];
 
 	id_from_host(host, sizeof(host));
@@ -160,7 +196,8 @@ const char *settings_check(const void *settings)
 	for (size_t i = 0; i < s->n_labels; i++)
 		if (strlen(s->labels[i]) > PROTO_MAX_LABEL || !span_is_utf8(span_of(s->labels[i])))
 			return "labels: a label is UTF-8 text of at most 128 bytes";
-	return broker_check(&s->broker);
+	why = broker_check(&s->broker);
+	return why != NULL ? why : check_gpio(&s->gpio);
 }
 
 int settings_complete(struct settings *s)

@@ -12,6 +12,15 @@ struct model_settings {
 	uint64_t context, parallel, batch_tokens, prefill_chunk, threads;
 };
 
+#define GPIO_NONE UINT32_MAX /* an offset: no such line */
+
+struct gpio_settings {
+	char *chip;
+	uint64_t online, busy, fault, enable, button; /* offsets */
+	bool leds_active_low, button_active_low;
+	uint64_t debounce_ms, long_press_ms;
+};
+
 struct settings {
 	char *id, *prefix, *state_dir;
 	struct broker_settings broker;
@@ -31,6 +40,7 @@ struct settings {
 	uint64_t hub_lease_ms, drain_ms;
 	char **labels;
 	size_t n_labels;
+	struct gpio_settings gpio;
 	struct {
 		unsigned level; /* index into log_level_names */
 	} log;

@@ -139,6 +139,11 @@ void gpio_init(struct gpio *g, const struct gpio_config *c, bool is_pressed)
 	g->button.long_ms = NEVER; /* as if this press had been told */
 }
 
+void gpio_lose_button(struct gpio *g)
+{
+	g->config.has_button = false;
+}
+
 struct gpio_out gpio_step(struct gpio *g, uint64_t now_ms, const struct gpio_event *ev)
 {
 	struct gpio_out out = { .press = GPIO_PRESS_NONE };

@@ -66,6 +66,8 @@ struct gpio { /* private to gpio.c */
 };
 
 void gpio_init(struct gpio *g, const struct gpio_config *c, bool is_pressed);
+/* The line is gone: no verdict from here on. */
+void gpio_lose_button(struct gpio *g);
 struct gpio_out gpio_step(struct gpio *g, uint64_t now_ms, const struct gpio_event *ev);
 /* When a TICK is wanted next (absolute); UINT64_MAX: never. */
 uint64_t gpio_deadline(const struct gpio *g);

@@ -132,6 +132,7 @@ Test(settings, combinations_that_make_no_sense_are_named)
 		{ "broker.certfile=/c", "keyfile" },
 		{ "broker.keyfile=/k", "certfile" },
 		{ "engine.backoff_min_ms=60000", "backoff" },
+		{ "gpio.online=3", "gpio.chip" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -144,10 +145,23 @@ Test(settings, combinations_that_make_no_sense_are_named)
 	}
 }
 
+Test(settings, a_line_serves_one_thing)
+{
+	const char *sets[] = { "gpio.chip=gpiochip0", "gpio.online=3", "gpio.button=4", "gpio.fault=3" };
+	struct settings s;
+
+	cr_assert_null(set_all(sets, 3, &s));
+	cr_assert(s.gpio.fault == GPIO_NONE && s.gpio.button == 4 && s.gpio.button_active_low);
+	config_free(&settings_schema, &s);
+	cr_assert(strstr(set_all(sets, 4, &s), "same line") != NULL);
+	config_free(&settings_schema, &s);
+}
+
 Test(settings, values_out_of_their_range_are_refused)
 {
 	static const char *const bad[] = { "id=a/b", "id=-x", "prefix=", "prefix=a/+", "prefix=/a", "broker.port=0",
-		"broker.port=65536", "log.level=loud", "queue.max=100000", "drain_ms=0", "nonsense=1" };
+		"broker.port=65536", "log.level=loud", "queue.max=100000", "drain_ms=0", "nonsense=1",
+		"gpio.button=4294967296", "gpio.debounce_ms=0", "gpio.long_press_ms=499" };
 	struct config_error err;
 	struct settings s;
 
