@@ -95,6 +95,12 @@ size_t model_max_sequences(void)
 	return MAX_SEQUENCES;
 }
 
+/* Its files are the tests' own, and `once` makes one. */
+bool model_needs_sandbox(void)
+{
+	return false;
+}
+
 /* ---- settings ---- */
 
 static bool set_number(struct settings *s, const char *name, const char *value)

@@ -1,4 +1,5 @@
 /* The engine: one model, many sequences, on descriptor 3 for the agent that started it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 
 #include "engine_proto.h"
 #include "model.h"
+#include "sandbox.h"
 #include "serve.h"
 
 #define EXIT_USAGE 64
@@ -34,6 +36,22 @@ static void offer_to_oom_killer(void)
 	if (write(fd, "500", 3) < 0)
 		complain("oom_score_adj cannot be set, ignoring");
 	close(fd);
+}
+
+/* After all that has to be opened, before anything of a model file is looked at. */
+static int lock_in(void)
+{
+	int rc = sandbox_enter();
+
+	if (rc == -ENOSYS) {
+		complain("this kernel has no system-call filter (CONFIG_SECCOMP_FILTER): a hostile model file could do "
+			 "whatever "
+			 "the agent's user may; load only models you trust");
+		return 0;
+	}
+	if (rc < 0)
+		complain("the sandbox cannot be set up: %s; not looking at any model", strerror(-rc));
+	return rc;
 }
 
 static int usage(int rc)
@@ -75,5 +93,7 @@ int main(int argc, char **argv)
 	if (fstat(ENGINE_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return usage(EXIT_USAGE);
 	offer_to_oom_killer();
+	if (model_needs_sandbox() && lock_in() < 0)
+		return 1;
 	return serve(ENGINE_FD);
 }

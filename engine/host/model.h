@@ -61,6 +61,8 @@ SHOAL_CHECK int model_init(const char *backends, char reason[MODEL_REASON_MAX]);
 /* Engine, version and kind of computation: equal builds give equal tokens. */
 const char *model_build(void);
 size_t model_max_sequences(void);
+/* False for a model whose files cannot lead it astray, and that does what sandbox.h forbids. */
+bool model_needs_sandbox(void);
 
 /* On failure reason says why, in a sentence. */
 SHOAL_CHECK int model_open(const struct model_config *config, struct model **ret, char reason[MODEL_REASON_MAX]);

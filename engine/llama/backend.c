@@ -105,3 +105,8 @@ size_t model_max_sequences(void)
 {
 	return llama_max_parallel_sequences();
 }
+
+bool model_needs_sandbox(void)
+{
+	return true;
+}
