@@ -37,6 +37,8 @@ static const char *check_digest(const char *value)
 
 /* ---- the table ---- */
 
+static const char *const when_full_names[] = { "reject", "displace", NULL };
+
 #define T struct model_settings
 #define MODEL(m) offsetof(T, m)
 static const struct config_option model_options[] = {
@@ -85,6 +87,12 @@ static const struct config_option options[] = {
 		.help = "what this agent loads when it starts" },
 	{ "queue.max", CONFIG_UINT, AT(queue.max), .max = AGENT_MAX_JOBS / 2, .def = "16",
 		.help = "jobs that may wait here; the hub holds the others" },
+	{ "queue.when_full", CONFIG_ENUM, AT(queue.when_full), .def = "reject", .names = when_full_names,
+		.help = "reject what comes, or displace the newest of the lowest priority for a higher one" },
+	{ "queue.wait_ms", CONFIG_UINT, AT(queue.wait_ms), .max = 24 * HOUR_MS, .def = "300000", .unit = "ms",
+		.help = "a job may wait here for so long; 0: as long as its deadline allows" },
+	{ "queue.aging_ms", CONFIG_UINT, AT(queue.aging_ms), .max = 24 * HOUR_MS, .def = "10000", .unit = "ms",
+		.help = "a waiting job rises a priority each time this has passed; 0: never" },
 	{ "heartbeat.idle_ms", CONFIG_UINT, AT(heartbeat.idle_ms), .min = 100, .max = HOUR_MS, .def = "5000", .unit = "ms",
 		.help = "between heartbeats without work" },
 	{ "heartbeat.busy_ms", CONFIG_UINT, AT(heartbeat.busy_ms), .min = 100, .max = HOUR_MS, .def = "2000", .unit = "ms",

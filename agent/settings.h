@@ -21,6 +21,8 @@ struct gpio_settings {
 	uint64_t debounce_ms, long_press_ms;
 };
 
+enum { QUEUE_REJECT, QUEUE_DISPLACE };
+
 struct settings {
 	char *id, *prefix, *state_dir;
 	struct broker_settings broker;
@@ -32,7 +34,8 @@ struct settings {
 	struct model_settings *models;
 	size_t n_models;
 	struct {
-		uint64_t max;
+		uint64_t max, wait_ms, aging_ms;
+		unsigned when_full; /* QUEUE_REJECT or QUEUE_DISPLACE */
 	} queue;
 	struct {
 		uint64_t idle_ms, busy_ms;

@@ -223,7 +223,7 @@ struct control {
 
 enum job_event_type {
 	JOB_EVENT_ACCEPTED,
-	JOB_EVENT_REJECTED, /* code: this agent will not run it; the attempt is over */
+	JOB_EVENT_REJECTED, /* code: this agent will not run it, maybe after all; the attempt is over */
 	JOB_EVENT_PROGRESS, /* alive, nothing to show: answer to RESEND with no new token */
 	JOB_EVENT_TOKENS,   /* index, n, text, ids */
 	JOB_EVENT_DONE,     /* index = count over all attempts, finish, sha256, usage, timings */

@@ -32,6 +32,8 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	uint64_t epoch, nonce; /* epoch was raised and synced before this */
 	uint64_t seed;         /* of jitter */
 	uint64_t queue_max;    /* waiting jobs */
+	bool queue_displaces;  /* when full, a higher job takes the place of the newest of the lowest */
+	uint64_t queue_wait_ms, queue_aging_ms; /* 0: without end; never */
 	uint64_t heartbeat_idle_ms, heartbeat_busy_ms;
 	uint64_t hub_lease_ms;     /* silence of the hub after which work stops */
 	uint64_t drain_ms;         /* how long running jobs may go on when stopping */
@@ -143,7 +145,7 @@ const char *agent_phase_name(enum agent_phase p);
 struct status agent_will(const struct agent *a, uint64_t conn);
 
 #define AGENT_COUNTER_LIST(X)                                                                           \
-	X(jobs_accepted) X(jobs_rejected) X(jobs_done) X(jobs_failed) X(jobs_duplicate) X(jobs_stale)   \
+	X(jobs_accepted) X(jobs_rejected) X(jobs_displaced) X(jobs_done) X(jobs_failed) X(jobs_duplicate) X(jobs_stale)   \
 	X(jobs_wrong_epoch) X(controls_unknown_job) X(tokens) X(frames) X(resends) X(engine_deaths) X(engine_bad_messages)
 struct agent_counters {
 #define X(name) uint64_t name;

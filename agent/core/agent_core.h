@@ -2,6 +2,7 @@
  *
  *   agent.c    life cycle, dispatch of events, deadlines, stop
  *   intake.c   dispatches: what is taken, and what refused
+ *   queue.c    waiting jobs: classes, aging, who gives way
  *   jobs.c     the job table: ending, forgetting; what the hub asks about jobs
  *   stream.c   tokens of a job: kept, framed, windowed, sent again
  *   engines.c  one state machine a model: start, load, run, die, try again
@@ -63,10 +64,10 @@ struct job {
 	struct engine *engine;
 	struct run *run; /* while running */
 	enum job_state state;
-	unsigned priority;
 	struct job_msg *msg; /* what to generate; handed over when it starts */
 	size_t msg_size;
 	uint64_t taken_ms, queue_ms, deadline_ms, ended_ms;
+	uint64_t entered_ms, wait_end_ms; /* while waiting: into its class; when it has waited enough */
 	struct stream stream;
 
 	/* Owed to the hub. */
@@ -251,6 +252,15 @@ void job_replace(struct agent *a, struct job *j);
 /* An event about a job that is not in the table. */
 void job_say_unkept(struct agent *a, struct span id, uint64_t attempt, enum job_event_type type, enum code code,
 	struct span reason);
+
+/* Another one has its place in the queue. */
+void job_displace(struct job *j);
+
+/* queue.c */
+void queue_add(struct job *j, enum priority priority);
+struct job *queue_next(struct engine *e); /* NULL: none waits */
+/* Who gives way to one of this priority: of the lowest class below, the newest; NULL: nobody. */
+struct job *queue_victim(struct agent *a, enum priority priority);
 
 /* intake.c */
 void jobs_received(struct agent *a, const struct job_msg *m);

@@ -62,16 +62,6 @@ static void generate(struct engine *e, struct run *run, struct job *j)
 	job_started(j, run);
 }
 
-static struct job *next_job(struct engine *e)
-{
-	static const enum priority order[] = { PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
-
-	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-		if (!TAILQ_EMPTY(&e->queue[order[i]]))
-			return TAILQ_FIRST(&e->queue[order[i]]);
-	return NULL;
-}
-
 void engine_dispatch(struct engine *e)
 {
 	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && e->n_queued > 0) {
@@ -79,7 +69,7 @@ void engine_dispatch(struct engine *e)
 
 		while (run->number != 0)
 			run++;
-		generate(e, run, next_job(e));
+		generate(e, run, queue_next(e));
 	}
 }
 
@@ -98,7 +88,7 @@ static void lose_jobs(struct engine *e, enum code code)
 		job_fail(j, code, span_of(e->reason));
 	}
 	e->n_busy = 0;
-	while ((j = next_job(e)) != NULL)
+	while ((j = queue_next(e)) != NULL)
 		job_fail(j, CODE_MODEL_NOT_LOADED, span_of(e->reason));
 }
 

@@ -86,19 +86,29 @@ static struct refusal check_msg(struct agent *a, const struct job_msg *m)
 	return (struct refusal){ CODE_OK, SPAN_NONE };
 }
 
-static struct refusal check_room(struct agent *a, const struct engine *e, const struct job_msg *m)
+static enum priority priority_of(const struct job_msg *m)
+{
+	return m->priority < PRIORITY_COUNT ? (enum priority)m->priority : PRIORITY_NORMAL;
+}
+
+/* *ret_victim: who is to give way, or NULL. */
+static struct refusal check_room(struct agent *a, const struct engine *e, const struct job_msg *m, struct job **ret_victim)
 {
 	bool has_to_wait = e->n_queued > 0 || e->n_busy >= e->parallel;
 
-	if (has_to_wait && a->n_queued >= a->config.queue_max)
-		return (struct refusal){ CODE_QUEUE_FULL,
-			OUT_TEXT(a, "%zu jobs run and %zu wait, no more may", report_busy(a), a->n_queued) };
 	if (has_to_wait && a->queued_bytes + text_bytes(m) > QUEUED_BYTES_MAX)
 		return (struct refusal){ CODE_QUEUE_FULL, SPAN("the waiting jobs fill the memory kept for them") };
+	if (!has_to_wait || a->n_queued < a->config.queue_max)
+		return (struct refusal){ CODE_OK, SPAN_NONE };
+	if (a->config.queue_displaces)
+		*ret_victim = queue_victim(a, priority_of(m));
+	if (*ret_victim == NULL)
+		return (struct refusal){ CODE_QUEUE_FULL,
+			OUT_TEXT(a, "%zu jobs run and %zu wait, no more may", report_busy(a), a->n_queued) };
 	return (struct refusal){ CODE_OK, SPAN_NONE };
 }
 
-static struct refusal admit(struct agent *a, const struct job_msg *m, struct engine **ret_engine)
+static struct refusal admit(struct agent *a, const struct job_msg *m, struct engine **ret_engine, struct job **ret_victim)
 {
 	struct engine *e = engine_find(a, m->model);
 	struct refusal r;
@@ -116,7 +126,7 @@ static struct refusal admit(struct agent *a, const struct job_msg *m, struct eng
 						(unsigned)e->percent) };
 	r = check_msg(a, m);
 	if (r.code == CODE_OK)
-		r = check_room(a, e, m);
+		r = check_room(a, e, m, ret_victim);
 	*ret_engine = e;
 	return r;
 }
@@ -139,9 +149,9 @@ static void job_refuse(struct agent *a, const struct job_msg *m, struct refusal 
 static void job_take(struct agent *a, const struct job_msg *m)
 {
 	struct engine *e = NULL;
-	struct refusal r = admit(a, m, &e);
+	struct job *j = NULL, *victim = NULL;
+	struct refusal r = admit(a, m, &e, &victim);
 	struct job_msg *copy = NULL;
-	struct job *j = NULL;
 	size_t size = 0;
 
 	if (r.code == CODE_OK) {
@@ -155,17 +165,15 @@ static void job_take(struct agent *a, const struct job_msg *m)
 		job_refuse(a, m, r);
 		return;
 	}
+	if (victim != NULL)
+		job_displace(victim);
 	j->engine = e;
 	j->msg = copy;
 	j->msg_size = size;
-	j->priority = m->priority < PRIORITY_COUNT ? m->priority : PRIORITY_NORMAL;
 	j->deadline_ms = m->deadline_ms > 0 ? a->now + m->deadline_ms : NEVER;
 	j->say_accepted = true;
 	stream_init(&j->stream, (uint32_t)m->n_prefix);
-	job_move(j, &e->queue[j->priority]);
-	e->n_queued++;
-	a->n_queued++;
-	a->queued_bytes += size;
+	queue_add(j, priority_of(m));
 	a->counters.jobs_accepted++;
 	job_touch(j);
 }

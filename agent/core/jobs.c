@@ -183,6 +183,15 @@ void job_end(struct job *j, enum job_event_type end, struct job_list *list)
 		job_forget(a, TAILQ_FIRST(&a->ended));
 }
 
+/* Kept until the hub has confirmed it: unlike a refusal, it is no answer to a dispatch. */
+void job_displace(struct job *j)
+{
+	j->code = CODE_QUEUE_FULL;
+	job_reason(j, SPAN("the queue is full and a job of a higher priority came"));
+	job_end(j, JOB_EVENT_REJECTED, &j->agent->ended);
+	j->agent->counters.jobs_displaced++;
+}
+
 void job_fail(struct job *j, enum code code, struct span reason)
 {
 	struct agent *a = j->agent;
@@ -359,7 +368,7 @@ void jobs_say_again(struct agent *a)
 		for (struct job *j = a->buckets[i]; j != NULL; j = j->hash_next) {
 			if (j->state != JOB_ENDED && j->is_heard)
 				continue;
-			if (j->state == JOB_ENDED && (j->is_confirmed || j->end == JOB_EVENT_REJECTED))
+			if (j->state == JOB_ENDED && j->list == &a->over)
 				continue;
 			j->say_accepted = j->state != JOB_ENDED;
 			j->is_end_said = false;
@@ -427,6 +436,15 @@ static void fail_expired(struct job *j, void *ctx)
 					       : SPAN("the deadline passed while the job ran"));
 }
 
+static void fail_waited(struct job *j, void *ctx)
+{
+	const struct agent *a = ctx;
+
+	if (a->now >= j->wait_end_ms)
+		job_fail(j, CODE_QUEUE_TIMEOUT,
+			OUT_TEXT(j->agent, "the job waited %u s for its turn", (unsigned)((a->now - j->taken_ms) / 1000)));
+}
+
 static void forget_old(struct agent *a, struct job_list *list)
 {
 	struct job *j;
@@ -443,6 +461,7 @@ static uint64_t lease_end(const struct agent *a)
 void jobs_tick(struct agent *a)
 {
 	each_live(a, true, fail_expired, a);
+	each_live(a, false, fail_waited, a);
 	forget_old(a, &a->ended);
 	forget_old(a, &a->over);
 	if (a->now < lease_end(a))
@@ -459,12 +478,20 @@ static void min_deadline(struct job *j, void *ctx)
 	*at = min_u64(*at, j->deadline_ms);
 }
 
+static void min_wait_end(struct job *j, void *ctx)
+{
+	uint64_t *at = ctx;
+
+	*at = min_u64(*at, j->wait_end_ms);
+}
+
 uint64_t jobs_deadline(const struct agent *a)
 {
 	const struct job *ended = TAILQ_FIRST(&a->ended), *over = TAILQ_FIRST(&a->over);
 	uint64_t at = lease_end(a);
 
 	each_live(a, true, min_deadline, &at);
+	each_live(a, false, min_wait_end, &at);
 	if (ended != NULL)
 		at = min_u64(at, ended->ended_ms + a->config.keep_ended_ms);
 	if (over != NULL)
