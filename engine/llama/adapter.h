@@ -39,8 +39,8 @@ struct model {
 	struct candidate *candidates;
 };
 
-/* The last error llama.cpp logged, or "". */
-const char *backend_last_error(void);
+/* The first error llama.cpp logged since it was told to forget, in plain characters, or "". */
+const char *backend_first_error(void);
 void backend_forget_error(void);
 
 /* gguf_check() on a file; on failure reason says why, in sentences. */

@@ -9,27 +9,42 @@
 
 #define ERROR_MAX 300
 
-static char last_error[ERROR_MAX];
+static char first_error[ERROR_MAX];
 static char build[256];
 
-/* Errors are kept for the sentence in which we say what failed; the rest is chatter. */
+/* What llama.cpp says may hold names from a model file, which are any bytes at all: terminals, logs
+ * and the agent get plain characters. */
+static void make_plain(char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
+/* The first error is kept for the sentence in which we say what failed: those after it only say
+ * that something did.  The rest is chatter. */
 static void on_log(enum ggml_log_level level, const char *text, void *ctx)
 {
+	char line[ERROR_MAX];
+
 	(void)ctx;
 	if (level != GGML_LOG_LEVEL_ERROR)
 		return;
-	(void)snprintf(last_error, sizeof(last_error), "%.*s", (int)strcspn(text, "\n"), text);
-	complain("llama.cpp: %s", last_error);
+	(void)snprintf(line, sizeof(line), "%.*s", (int)strcspn(text, "\n"), text);
+	make_plain(line);
+	if (first_error[0] == '\0')
+		memcpy(first_error, line, sizeof(line));
+	complain("llama.cpp: %s", line);
 }
 
-const char *backend_last_error(void)
+const char *backend_first_error(void)
 {
-	return last_error;
+	return first_error;
 }
 
 void backend_forget_error(void)
 {
-	last_error[0] = '\0';
+	first_error[0] = '\0';
 }
 
 static ggml_backend_reg_t cpu_backend(void)

@@ -30,8 +30,8 @@ __attribute__((format(printf, 2, 3))) static int refuse(char *reason, const char
 	va_start(ap, fmt);
 	n = vsnprintf(reason, MODEL_REASON_MAX, fmt, ap);
 	va_end(ap);
-	if (n > 0 && n < MODEL_REASON_MAX && backend_last_error()[0] != '\0')
-		(void)snprintf(reason + n, (size_t)(MODEL_REASON_MAX - n), " llama.cpp says: %s", backend_last_error());
+	if (n > 0 && n < MODEL_REASON_MAX && backend_first_error()[0] != '\0')
+		(void)snprintf(reason + n, (size_t)(MODEL_REASON_MAX - n), " llama.cpp says: %s", backend_first_error());
 	return ERR_RANGE;
 }
 
