@@ -137,7 +137,7 @@ static bool has_model(struct up *u, const struct api_agent *a)
 		const struct api_agent_model *m = &a->models[i];
 
 		if (span_is(m->state, "failed") || span_is(m->state, "quarantined"))
-			stop(u, cli_fail(CLI_UNAVAILABLE, "%.*s cannot load %s: %.*s", SPAN_FMT(a->id), u->o->model,
+			stop(u, cli_fail(CLI_UNAVAILABLE, "%.*s cannot load the model %s: %.*s", SPAN_FMT(a->id), u->o->model,
 					SPAN_FMT(m->reason.n > 0 ? m->reason : SPAN("no reason given"))));
 		else if (span_is(m->state, "ready"))
 			return true;
