@@ -12,20 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from shoaltest.broker import Broker
 from shoaltest.cluster import BIN, die_with_parent
 from shoaltest.wait import wait_until
-
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-
-def is_sanitized():
-    return b"__asan_init" in (BIN / "shoal-hub").read_bytes()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Process:
@@ -65,20 +54,15 @@ class Stack:
 
     def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=(), nofile=None):
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-http-"))
-        self.mqtt_port = free_port()
+        self.broker = Broker(self.dir)
+        self.mqtt_port = self.broker.port
         (self.dir / "echo.cfg").write_text(echo)
-        self.start_broker()
         self.start_hub(hub, nofile)
         self.agents = [self.start_agent(f"box-{k}", parallel) for k in range(1, agents + 1)]
         self.await_ready(agents)
 
     def start_broker(self):
-        conf = self.dir / "mosquitto.conf"
-        conf.write_text(f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
-                        "max_inflight_messages 100\nmax_queued_messages 20000\n"
-                        # As root it would change to its own user, and by that forget to end with us.
-                        + ("user root\n" if os.geteuid() == 0 else ""))
-        self.broker = Process(self.dir, "mosquitto", [MOSQUITTO, "-c", conf])
+        self.broker.start()
 
     def start_hub(self, overrides=(), nofile=None):
         sets = [f"state_dir={self.dir}/hub", f"broker.port={self.mqtt_port}", "http.port=0", "log.level=debug", *overrides]

@@ -2,13 +2,14 @@
 """`shoal` against a hub that misbehaves: one played by this test, over HTTP and over a real broker."""
 import http.server
 import json
-import shutil
-import socket
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
-from shoaltest.cluster import BIN, die_with_parent, run_shoal
+from shoaltest.broker import Broker
+from shoaltest.cluster import BIN, run_shoal
 from shoaltest.mqtt import PREFIX, Client
 from shoaltest.suite import check, equal, main, test
 from shoaltest.wait import wait_until
@@ -190,27 +191,8 @@ def a_reader_that_goes_away_ends_it():
 
 # ---- a hub over MQTT, on a real broker ----
 
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/sbin:/bin")
-
-
-class Broker:
-    def __init__(self):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.process = subprocess.Popen([MOSQUITTO, "-p", str(self.port)], stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
-        wait_until(self.answers, "the broker listens")
-
-    def answers(self):
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-
-
-broker = Broker()
+scratch = tempfile.TemporaryDirectory(prefix="shoal-cli-")
+broker = Broker(Path(scratch.name))
 
 
 class MqttHub:
@@ -338,4 +320,4 @@ def help_and_mistakes():
     equal(run_shoal().returncode, 2, "exit status without a command")
 
 
-main(after=[broker.close])
+main(after=[broker.stop, scratch.cleanup])

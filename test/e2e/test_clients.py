@@ -5,11 +5,10 @@ import os
 import re
 import signal
 import subprocess
-import time
 import uuid
 
 from shoaltest.cluster import BIN, Cluster, run_shoal
-from shoaltest.jobs import MODEL, ask, by_cli, by_http, by_mqtt, by_mqtt_stream
+from shoaltest.jobs import MODEL, ask, by_cli, by_http, by_mqtt
 from shoaltest.mqtt import PREFIX, Client
 from shoaltest.suite import check, equal, main, test
 from shoaltest.wait import wait_until

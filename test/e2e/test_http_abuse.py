@@ -7,7 +7,8 @@ import re
 import socket
 import time
 
-from hubtest import Reader, Stack, connect, is_closed, is_sanitized, raw, request
+from hubtest import Reader, Stack, connect, is_closed, raw, request
+from shoaltest.cluster import is_sanitized
 from shoaltest.suite import check, equal, main, note, test
 from shoaltest.wait import wait_until
 

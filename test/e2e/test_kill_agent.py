@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """kill -9 an agent in mid-stream: the stream goes on on another one as if nothing had been."""
 import statistics
-import sys
 import time
 
 from shoaltest import http

@@ -1,6 +1,6 @@
 """An agent's end of fd 3, for tests: starts an engine and speaks with it.
 
-The codec here is written from docs/ENGINE.md and shares nothing with the C one, so each checks
+The messages are written from docs/ENGINE.md and share nothing with the C codec, so each checks
 the other.
 """
 import os
@@ -8,7 +8,12 @@ import select
 import socket
 import struct
 import subprocess
+import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+from shoaltest import cbor  # noqa: E402
 
 HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG = range(7)
 LOAD, GENERATE, CANCEL, PING, QUIT = range(16, 21)
@@ -25,56 +30,6 @@ TIMINGS = {name: key for key, name in enumerate("wait_us prefill_us decode_us".s
 TURN = {"role": 1, "content": 2}
 
 
-def head(major, n):
-    for code, size, fmt in ((24, 1, ">B"), (25, 2, ">H"), (26, 4, ">I"), (27, 8, ">Q")):
-        if n < 24:
-            return bytes([major << 5 | n])
-        if n < 1 << 8 * size:
-            return bytes([major << 5 | code]) + struct.pack(fmt, n)
-    raise ValueError(n)
-
-
-def dumps(x):
-    if x is True or x is False:
-        return b"\xf5" if x else b"\xf4"
-    if isinstance(x, int):
-        return head(0, x) if x >= 0 else head(1, -1 - x)
-    if isinstance(x, float):
-        return b"\xfb" + struct.pack(">d", x)
-    if isinstance(x, bytes):
-        return head(2, len(x)) + x
-    if isinstance(x, str):
-        return head(3, len(x.encode())) + x.encode()
-    if isinstance(x, (list, tuple)):
-        return head(4, len(x)) + b"".join(map(dumps, x))
-    return head(5, len(x)) + b"".join(dumps(k) + dumps(v) for k, v in sorted(x.items()))
-
-
-def loads(b, at=0):
-    major, n = b[at] >> 5, b[at] & 31
-    at += 1
-    if major == 7:
-        if n == 27:
-            return struct.unpack_from(">d", b, at)[0], at + 8
-        return {20: False, 21: True, 22: None}[n], at
-    if n >= 24:
-        size = 1 << (n - 24)
-        n, at = int.from_bytes(b[at:at + size], "big"), at + size
-    if major == 0:
-        return n, at
-    if major == 1:
-        return -1 - n, at
-    if major == 2:
-        return b[at:at + n], at + n
-    if major == 3:
-        return b[at:at + n].decode("utf-8", "strict"), at + n
-    items = []
-    for _ in range(n * (2 if major == 5 else 1)):
-        item, at = loads(b, at)
-        items.append(item)
-    return (dict(zip(items[::2], items[1::2])) if major == 5 else items), at
-
-
 def keyed(names, values):
     return {names[k]: v for k, v in values.items()}
 
@@ -85,13 +40,11 @@ def encode(message):
         m["sampling"] = keyed(SAMPLING, m["sampling"])
     if "turns" in m:
         m["turns"] = [keyed(TURN, t) for t in m["turns"]]
-    return dumps(keyed(KEYS, m))
+    return cbor.dumps(keyed(KEYS, m))
 
 
 def decode(payload):
-    raw, end = loads(payload)
-    if end != len(payload):
-        raise ValueError("bytes after the end of a message")
+    raw = cbor.loads(payload)
     m = {name: raw[key] for name, key in KEYS.items() if key in raw}
     for part, names in (("usage", USAGE), ("timings", TIMINGS)):
         if part in m:

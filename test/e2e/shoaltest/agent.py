@@ -1,14 +1,12 @@
 """One shoal-agent with a broker and an echo engine of its own, and a hub played by hand."""
-import os
 import queue
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 from . import cbor
+from .broker import Broker
 from .cluster import BIN, children, die_with_parent
 from .mqtt import PREFIX, Client
 from .wait import wait_until
@@ -29,38 +27,6 @@ PING, CANCEL, ACK, RESEND, END, DRAIN, RESUME = range(7)
 
 def named(table, payload):
     return {table.get(k, k): v for k, v in cbor.loads(payload).items()}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Broker:
-    def __init__(self, directory):
-        self.port = free_port()
-        self.conf = directory / "mosquitto.conf"
-        self.conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-                             "set_tcp_nodelay true\nmax_inflight_messages 100\nmax_queued_messages 20000\n"
-                             # A broker that changes its user forgets that it is to die with us.
-                             + ("user root\n" if os.geteuid() == 0 else ""))
-        self.log = open(directory / "mosquitto.log", "ab")
-        self.process = None
-        self.start()
-
-    def start(self):
-        exe = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        self.process = subprocess.Popen([exe, "-c", self.conf], stdout=self.log, stderr=self.log, preexec_fn=die_with_parent)
-        wait_until(self.answers, "the broker listens")
-
-    def answers(self):
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Box:
