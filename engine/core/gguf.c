@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define MAX_KEYS ((uint64_t)1 << 16)
+#define MAX_KEYS 4096 /* real models have some dozens; more would only cost time */
 #define MAX_TENSORS ((uint64_t)1 << 17)
 #define MAX_KEY 1024
 #define MAX_TENSOR_NAME 63 /* llama.cpp has 64 bytes with the NUL */
@@ -201,7 +201,10 @@ static int read_head(struct reader *r)
 		return REFUSE(r,
 			"At byte 8 the file says that it holds " BYTE " tensors, more than its " BYTE " bytes can. " BROKEN,
 			NUM(r->f.n_tensors), NUM(r->n));
-	if (r->f.n_keys > MAX_KEYS || r->f.n_keys > left(r) / MIN_KEY_SIZE)
+	if (r->f.n_keys > MAX_KEYS)
+		return REFUSE(r, "At byte 16 the file says that it holds " BYTE " keys; %d are allowed. " BROKEN,
+			NUM(r->f.n_keys), MAX_KEYS);
+	if (r->f.n_keys > left(r) / MIN_KEY_SIZE)
 		return REFUSE(r,
 			"At byte 16 the file says that it holds " BYTE " keys, more than its " BYTE " bytes can. " BROKEN,
 			NUM(r->f.n_keys), NUM(r->n));

@@ -79,7 +79,7 @@ def what_llama_cpp_would_trust_is_refused_before_it_sees_it():
     n_at = MODEL.index(tokens) + len(tokens) + 4
     for data, word in (
             (MODEL[:8] + b"\xff" * 8 + MODEL[16:], "tensors, more than"),
-            (MODEL[:16] + b"\xff" * 8 + MODEL[24:], "keys, more than"),
+            (MODEL[:16] + b"\xff" * 8 + MODEL[24:], "keys; 4096 are allowed"),
             (MODEL[:at] + struct.pack("<I", 100000) + MODEL[at + 4:], "number of layers"),
             (MODEL[:n_at] + struct.pack("<Q", 1 << 61) + MODEL[n_at + 8:], "more bytes than the file has"),
             (replaced(key(b"tokenizer.ggml.tokens", 9) + struct.pack("<I", 8),

@@ -241,7 +241,7 @@ static const struct {
 	CASE(many_tensors, "holds 1000 tensors, more than"),
 	CASE(endless_tensors, "holds 18446744073709551615 tensors, more than"),
 	CASE(many_keys, "holds 100 keys, more than"),
-	CASE(endless_keys, "holds 9223372036854775808 keys, more than"),
+	CASE(endless_keys, "holds 9223372036854775808 keys; 4096 are allowed"),
 	CASE(no_arch, "no key \"general.architecture\""),
 	CASE(odd_arch, "\"general.architecture\" at byte 64 must be a short name"),
 	CASE(number_arch, "\"general.architecture\" at byte 56 must be a short name"),
