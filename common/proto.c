@@ -149,6 +149,11 @@ static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, stale_messages, 15, 0, ANY),
 	MSG_F_UINT(T, uptime_ms, 16, 0, ANY),
 	MSG_F_TEXT(T, reason, 17, 0, REASON_MAX),
+	MSG_F_UINT(T, requests_total, 18, 0, ANY),
+	MSG_F_UINT(T, errors_total, 19, 0, ANY),
+	MSG_F_UINT(T, latency_p50_ms, 20, 0, ANY),
+	MSG_F_UINT(T, latency_p95_ms, 21, 0, ANY),
+	MSG_F_UINT(T, latency_p99_ms, 22, 0, ANY),
 };
 #undef T
 const struct msg_type heartbeat_type = MSG_TYPE("heartbeat", struct heartbeat, heartbeat_fields);

@@ -162,6 +162,8 @@ struct heartbeat {
 	uint64_t bad_messages, stale_messages;
 	uint64_t uptime_ms;
 	struct span reason; /* of the state, as in the status */
+	uint64_t requests_total, errors_total; /* attempts that ended here, refused ones too */
+	uint64_t latency_p50_ms, latency_p95_ms, latency_p99_ms; /* of those done among the last 1,000 */
 };
 
 /* ---- hub or its will -> all: hub/status (retained) ---- */

@@ -19,6 +19,7 @@
 #define AGENT_MAX_JOBS 1024 /* queued, running and ended ones the hub has not confirmed */
 
 struct agent;
+struct metrics;
 
 struct agent_model {
 	struct span name, path;
@@ -153,5 +154,6 @@ struct agent_counters {
 #undef X
 };
 const struct agent_counters *agent_counters(const struct agent *a);
+const struct metrics *agent_metrics(const struct agent *a); /* metrics.h; by the order of the models */
 
 #endif

@@ -9,6 +9,7 @@
  *   quarantine.c  an engine that dies too often
  *   report.c   registration, status, heartbeat
  *   gpio.c     lights and button of the box: apart, knows agent_view() only
+ *   metrics.c  how the last requests went
  *   out.c      the actions of a step and the memory they point at */
 #ifndef SHOAL_AGENT_CORE_H
 #define SHOAL_AGENT_CORE_H
@@ -16,6 +17,7 @@
 #include <sys/queue.h>
 
 #include "agent.h"
+#include "metrics.h"
 #include "rng.h"
 #include "sha256.h"
 
@@ -164,6 +166,7 @@ struct agent {
 	uint64_t now, start_ms;
 	enum agent_phase phase;
 	struct agent_counters counters;
+	struct metrics metrics;
 	struct agent_sample sample;
 
 	/* Link. */

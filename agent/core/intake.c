@@ -135,7 +135,9 @@ static struct refusal admit(struct agent *a, const struct job_msg *m, struct eng
 static void job_refuse(struct agent *a, const struct job_msg *m, struct refusal r)
 {
 	struct job *j = job_new(a, m->job, m->attempt);
+	const struct engine *e = engine_find(a, m->model);
 
+	metrics_refused(&a->metrics, e != NULL ? e->index : METRICS_NO_MODEL, r.code);
 	a->counters.jobs_rejected++;
 	if (j == NULL) {
 		job_say_unkept(a, m->job, m->attempt, JOB_EVENT_REJECTED, r.code, r.reason);

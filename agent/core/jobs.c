@@ -183,12 +183,29 @@ void job_end(struct job *j, enum job_event_type end, struct job_list *list)
 		job_forget(a, TAILQ_FIRST(&a->ended));
 }
 
+/* It has just ended, with this code. */
+static void measure(const struct job *j, enum code code)
+{
+	uint64_t cached = min_u64(j->usage.cached_tokens, j->usage.prompt_tokens);
+
+	metrics_add(&j->agent->metrics, &(struct metric){
+						.model = j->engine->index,
+						.code = code,
+						.latency_ms = j->ended_ms - j->taken_ms,
+						.prompt_tokens = j->usage.prompt_tokens - cached,
+						.tokens = stream_end(&j->stream) - j->stream.first,
+						.prefill_us = j->timings.prefill_us,
+						.decode_us = j->timings.decode_us,
+					});
+}
+
 /* Kept until the hub has confirmed it: unlike a refusal, it is no answer to a dispatch. */
 void job_displace(struct job *j)
 {
 	j->code = CODE_QUEUE_FULL;
 	job_reason(j, SPAN("the queue is full and a job of a higher priority came"));
 	job_end(j, JOB_EVENT_REJECTED, &j->agent->ended);
+	measure(j, CODE_QUEUE_FULL);
 	j->agent->counters.jobs_displaced++;
 }
 
@@ -201,6 +218,7 @@ void job_fail(struct job *j, enum code code, struct span reason)
 	j->index = stream_end(&j->stream);
 	job_reason(j, reason);
 	job_end(j, JOB_EVENT_FAILED, &a->ended);
+	measure(j, code);
 	a->counters.jobs_failed++;
 	if (run != NULL)
 		engine_cancel(j->engine, run);
@@ -214,6 +232,7 @@ static void job_finish(struct job *j, unsigned finish)
 	j->index = stream_end(&j->stream);
 	sha256_of(buf_span(&j->stream.text), j->sha256);
 	job_end(j, JOB_EVENT_DONE, &a->ended);
+	measure(j, finish == FINISH_CANCELLED ? CODE_CANCELLED : CODE_OK);
 	a->counters.jobs_done++;
 }
 

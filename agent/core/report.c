@@ -159,7 +159,9 @@ static void measure_rate(struct agent *a)
 static struct heartbeat heartbeat_now(struct agent *a)
 {
 	const struct agent_counters *c = &a->counters;
+	struct metrics_view v;
 
+	metrics_view(&a->metrics, METRICS_ALL, &v);
 	return (struct heartbeat){ .epoch = a->config.epoch,
 		.conn = a->conn,
 		.state = a->told_state,
@@ -176,7 +178,12 @@ static struct heartbeat heartbeat_now(struct agent *a)
 		.bad_messages = a->sample.bad_messages,
 		.stale_messages = c->jobs_stale + c->jobs_wrong_epoch,
 		.uptime_ms = a->now - a->start_ms,
-		.reason = span_of(a->told_reason) };
+		.reason = span_of(a->told_reason),
+		.requests_total = v.requests_total,
+		.errors_total = v.errors_total,
+		.latency_p50_ms = v.latency_p50,
+		.latency_p95_ms = v.latency_p95,
+		.latency_p99_ms = v.latency_p99 };
 }
 
 static uint64_t heartbeat_due(const struct agent *a)

@@ -96,6 +96,7 @@ void presence_heartbeat(struct hub *h, const struct hub_event *ev)
 		return;
 	}
 	a->heartbeat = *b;
+	a->heartbeat.reason = SPAN_NONE; /* borrowed; the status has it */
 	a->has_heartbeat = true;
 	if (a->life != LIFE_OFFLINE)
 		fleet_seen(h, a);

@@ -278,6 +278,17 @@ Test(hub_fleet, heartbeats_of_the_connection_held_renew_and_no_others)
 	cr_assert_eq(rig_presence(&r, "a"), HUB_PRESENCE_OFFLINE);
 }
 
+Test(hub_fleet, what_is_kept_of_a_heartbeat_borrows_nothing)
+{
+	struct heartbeat b = { .epoch = 1, .conn = 1, .state = AGENT_DEGRADED, .slots = 1, .reason = SPAN("borrowed") };
+	struct hub_event ev = { .type = HUB_EV_HEARTBEAT, .agent = SPAN("a"), .heartbeat = &b };
+
+	rig_agent(&r, "a", 1, 1, 1);
+	rig_event(&r, ev);
+	cr_assert_eq(rig_agent_view(&r, "a").heartbeat->state, AGENT_DEGRADED);
+	cr_assert_eq(rig_agent_view(&r, "a").heartbeat->reason.n, 0);
+}
+
 Test(hub_fleet, one_that_was_only_frozen_is_back_with_its_next_heartbeat)
 {
 	rig_agent(&r, "a", 1, 1, 1);
