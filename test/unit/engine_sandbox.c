@@ -39,26 +39,6 @@ static int result(long rc)
 	return rc < 0 ? errno : 0;
 }
 
-/* The wait status of a process that does it in the sandbox. */
-static int in_sandbox(doing what)
-{
-	pid_t pid = fork();
-	int status;
-
-	cr_assert_geq(pid, 0);
-	if (pid == 0) {
-		int rc = sandbox_enter();
-
-		if (rc < 0)
-			_exit(rc == -ENOSYS ? EXIT_NO_FILTER : EXIT_NO_SANDBOX);
-		_exit(what());
-	}
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_FILTER)
-		cr_skip_test("this kernel has no system-call filter");
-	return status;
-}
-
 static void set_up(void)
 {
 	int fd;
@@ -75,6 +55,33 @@ static void set_up(void)
 static void tear_down(void)
 {
 	unlink(path);
+}
+
+/* A skipped test is not torn down. */
+static void skip(const char *why)
+{
+	tear_down();
+	cr_skip_test("%s", why);
+}
+
+/* The wait status of a process that does it in the sandbox. */
+static int in_sandbox(doing what)
+{
+	pid_t pid = fork();
+	int status;
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		int rc = sandbox_enter();
+
+		if (rc < 0)
+			_exit(rc == -ENOSYS ? EXIT_NO_FILTER : EXIT_NO_SANDBOX);
+		_exit(what());
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_FILTER)
+		skip("this kernel has no system-call filter");
+	return status;
 }
 
 TestSuite(sandbox, .init = set_up, .fini = tear_down);
@@ -269,7 +276,7 @@ Test(sandbox, what_only_an_attacker_does_ends_the_process)
 	static const struct attempt all[] = { ATTEMPT(run_program), ATTEMPT(trace), ATTEMPT(look_into_parent) };
 
 	if (IS_SANITIZED)
-		cr_skip_test("sanitizers trace at exit: they are let through in their builds");
+		skip("sanitizers trace at exit: they are let through in their builds");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		int status = in_sandbox(all[i].what);
 
