@@ -9,7 +9,7 @@ import time
 
 from shoaltest import cbor
 from shoaltest.agent import (ACK, CANCEL, DEGRADED, DRAIN, DRAINING, END, EV_ACCEPTED, EV_DONE, EV_FAILED, EV_REJECTED, EV_TOKENS,
-                             FAILED, LOADING, OFFLINE, ONLINE, PING, READY, RESEND, RESUME, Box)
+                             FAILED, LOAD, LOADING, OFFLINE, ONLINE, PING, QUARANTINED, READY, RESEND, RESUME, Box)
 from shoaltest.cluster import BIN, is_sanitized
 from shoaltest.mqtt import PREFIX
 from shoaltest.suite import Skip, check, equal, main, note, test
@@ -311,6 +311,36 @@ def two_sigterms_end_it_at_once():
     failed, _ = box.await_event(EV_FAILED, "j15")
     equal(failed["code"], AGENT_LOST)
     equal(box.process.wait(5), 0, "exit status")
+
+
+@test
+def the_third_death_quarantines_the_model_until_it_is_told_to_load():
+    last = box.epoch
+    box.model.write_text("tokens=5\ndelay_us=5000\n")
+    box.start("--set", "engine.quarantine_deaths=3")
+    box.await_ready(after_epoch=last)
+    box.dispatch("j17")
+    box.await_event(EV_DONE, "j17")
+    for death in range(3):
+        pid, seq = engine(), box.registration["seq"]
+        os.kill(pid, signal.SIGKILL)
+        if death < 2:
+            await_another(pid, seq)
+    wait_until(lambda: box.model_state() == QUARANTINED and box.status["state"] == DEGRADED, "quarantined")
+    equal(box.engines(), [], "engines")
+    check("died 3 times" in box.registration["models"][0][8], "the registration says why")
+    wait_until(lambda: "died 3 times" in box.heartbeat.get("reason", ""), "the heartbeat says why")
+    box.dispatch("j18")
+    refused, _ = box.await_event(EV_REJECTED, "j18")
+    equal(refused["code"], ENGINE_CRASHED)
+    box.control(LOAD, model="m")
+    wait_until(lambda: box.model_state() == READY and box.status["state"] == ONLINE, "online again")
+    box.dispatch("j18", attempt=2)
+    box.await_event(EV_DONE, "j18")
+    wait_until(lambda: box.heartbeat.get("requests_total") == 3 and box.heartbeat.get("errors_total") == 1, "figures")
+    check(0 < box.heartbeat["p50"] <= box.heartbeat["p95"] <= box.heartbeat["p99"], box.heartbeat)
+    box.process.send_signal(signal.SIGTERM)
+    equal(box.process.wait(10), 0, "exit status")
 
 
 @test

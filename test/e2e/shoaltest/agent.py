@@ -16,13 +16,14 @@ STATUS = {1: "epoch", 2: "conn", 3: "state", 4: "reason"}
 REGISTRATION = {2: "agent", 3: "epoch", 4: "conn", 5: "seq", 6: "nonce", 8: "software", 9: "engine", 10: "slots", 14: "hardware",
                 15: "models", 16: "labels"}
 MODEL = {1: "name", 2: "digest", 4: "state", 5: "n_ctx", 8: "reason"}
-HEARTBEAT = {3: "state", 4: "slots", 5: "running", 6: "queued", 7: "tokens_total", 10: "rss", 14: "bad_messages"}
+HEARTBEAT = {3: "state", 4: "slots", 5: "running", 6: "queued", 7: "tokens_total", 10: "rss", 14: "bad_messages",
+             17: "reason", 18: "requests_total", 19: "errors_total", 20: "p50", 21: "p95", 22: "p99"}
 EVENT = {1: "type", 2: "job", 3: "attempt", 4: "epoch", 5: "index", 6: "text", 7: "ids", 8: "finish", 9: "sha256", 10: "usage",
          12: "code", 13: "reason"}
 OFFLINE, ONLINE, DEGRADED, DRAINING = range(4)
-LOADING, READY, FAILED = 2, 3, 4
+LOADING, READY, FAILED, QUARANTINED = 2, 3, 4, 5
 EV_ACCEPTED, EV_REJECTED, EV_PROGRESS, EV_TOKENS, EV_DONE, EV_FAILED = range(6)
-PING, CANCEL, ACK, RESEND, END, DRAIN, RESUME = range(7)
+PING, CANCEL, ACK, RESEND, END, DRAIN, RESUME, LOAD = range(8)
 
 
 def named(table, payload):
@@ -118,8 +119,9 @@ models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
             m[8] = list(prefix)
         self.hub.publish(self.topic("jobs"), cbor.dumps(m))
 
-    def control(self, verb, job="", attempt=0, index=0, epoch=None):
-        self.hub.publish(self.topic("control"), cbor.dumps({1: verb, 2: epoch or self.epoch, 3: job, 4: attempt, 5: index}))
+    def control(self, verb, job="", attempt=0, index=0, epoch=None, model=""):
+        m = {1: verb, 2: epoch or self.epoch, 3: job, 4: attempt, 5: index, 6: model}
+        self.hub.publish(self.topic("control"), cbor.dumps(m))
 
     def next_event(self, deadline_s=20):
         try:
