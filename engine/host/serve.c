@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "complain.h"
 #include "load.h"
 #include "plan.h"
 #include "seq.h"

@@ -8,7 +8,4 @@
 /* Serves the agent on fd.  Returns what the program exits with: 0 after QUIT or when the agent
  * is gone. */
 int serve(int fd);
-/* One line to stderr, for the agent's log. */
-void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
 #endif

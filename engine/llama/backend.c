@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "adapter.h"
-#include "serve.h"
+#include "complain.h"
 
 #define ERROR_MAX 300
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "adapter.h"
-#include "serve.h"
 
 struct progress {
 	const struct model_config *config;
@@ -100,7 +99,7 @@ static int make_context(struct model *m, const struct model_config *config, char
 	params.n_seq_max = (uint32_t)config->n_sequences;
 	params.n_ctx = (uint32_t)((m->facts.n_ctx + ROWS_PAD) * config->n_sequences);
 	params.n_batch = params.n_ubatch = (uint32_t)rows;
-	params.n_outputs_max = (uint32_t)max_size(config->n_sequences, ROWS_PROBE);
+	params.n_outputs_max = (uint32_t)max_size(config->n_sequences + ROWS_PAD, ROWS_PROBE);
 	params.n_threads = params.n_threads_batch = (int32_t)config->n_threads;
 	params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
 	params.kv_unified = false;

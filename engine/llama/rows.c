@@ -48,15 +48,15 @@ static void cut(struct model *m, size_t seq, size_t length)
 	llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
 }
 
-/* Several rows of one sequence, in a pass of their own: how they are computed depends on their
- * number and position alone. */
+/* Several rows of one sequence, in a pass of their own.  From the last layer's feed-forward on
+ * llama.cpp computes only rows whose logits are wanted: they are never one alone either. */
 static int compute_chunk(struct model *m, const struct model_rows *r, const float **ret_logits)
 {
 	const float *logits;
 
 	m->batch.n_tokens = 0;
 	for (size_t k = 0; k < r->n; k++)
-		add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 1 == r->n);
+		add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 2 >= r->n);
 	if (llama_decode(m->ctx, m->batch) != 0)
 		return ERR_STATE;
 	if (!r->want_logits)
@@ -111,7 +111,7 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 		add_row(m, r->seq, r->tokens[0], r->first, true);
 		if (r->first < m->exact.pad_from || !is_alone(m, rows, k, n))
 			continue;
-		add_row(m, r->seq, r->tokens[0], r->first + 1, false);
+		add_row(m, r->seq, r->tokens[0], r->first + 1, true);
 		is_padded = true;
 	}
 	rc = n > 0 ? llama_decode(m->ctx, m->batch) : 0;
@@ -119,9 +119,13 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 		cut(m, rows[m->order[k]].seq, rows[m->order[k]].first + 1);
 	if (rc != 0)
 		return ERR_STATE;
-	for (int32_t i = 0, k = 0; i < m->batch.n_tokens; i++)
-		if (m->batch.logits[i])
-			m->logits[m->order[k++]] = llama_get_logits_ith(m->ctx, i);
+	for (size_t i = 0, k = 0; k < n; k++) {
+		const struct model_rows *r = &rows[m->order[k]];
+
+		while (m->batch.seq_id[i][0] != (llama_seq_id)r->seq)
+			i++; /* a pad */
+		m->logits[m->order[k]] = llama_get_logits_ith(m->ctx, (int32_t)i);
+	}
 	return 0;
 }
 

@@ -2,29 +2,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "complain.h"
 #include "engine_proto.h"
 #include "model.h"
 #include "sandbox.h"
 #include "serve.h"
 
 #define EXIT_USAGE 64
-
-void complain(const char *fmt, ...)
-{
-	char line[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "<3>engine: %s\n", line);
-}
 
 /* When memory runs out the kernel ends this process before the agent, which then can say so. */
 static void offer_to_oom_killer(void)

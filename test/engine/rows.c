@@ -1,0 +1,214 @@
+/* A row gives the same bits in every company: engine/llama by itself, through model.h.
+ *
+ * Tokens of several sequences are computed one by one, each alone; then again, cut and mixed by
+ * chance as jobs that come and go do.  Wherever logits are wanted they must be the same floats. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "model.h"
+#include "rng.h"
+
+enum { N_SEQS = 4, N_TOKENS = 280, N_VOCAB = 700 };
+
+struct walk {
+	uint32_t tokens[N_SEQS][N_TOKENS];
+	float *want[N_SEQS]; /* N_TOKENS x n_logits */
+	size_t n_logits;
+	struct model *m;
+	struct picker *picker;
+};
+
+static bool go_on(void *ctx, double share)
+{
+	(void)ctx;
+	return share >= 0;
+}
+
+static struct model *open_model(const char *path, size_t n_threads)
+{
+	struct model_config config = { .path = path,
+		.n_ctx = N_TOKENS,
+		.n_sequences = N_SEQS,
+		.batch_tokens = 200,
+		.chunk = MODEL_EXACT_ROWS,
+		.n_threads = n_threads,
+		.on_progress = go_on };
+	char reason[MODEL_REASON_MAX] = "";
+	struct model *m;
+
+	cr_assert_eq(model_init(NULL, reason), 0, "%s", reason);
+	cr_assert_eq(model_open(&config, &m, reason), 0, "%s", reason);
+	cr_assert(model_facts(m)->is_exact);
+	return m;
+}
+
+static void walk_init(struct walk *w, struct model *m)
+{
+	struct sampling all = { .temperature = 1, .top_p = 1, .repeat_penalty = 1 }; /* no candidate is cut */
+	struct rng rng;
+
+	*w = (struct walk){ .m = m };
+	rng_seed(&rng, 7);
+	for (size_t s = 0; s < N_SEQS; s++)
+		for (size_t i = 0; i < N_TOKENS; i++)
+			w->tokens[s][i] = (uint32_t)rng_below(&rng, N_VOCAB);
+	cr_assert_eq(picker_new(m, &all, &w->picker), 0);
+}
+
+static void walk_fini(struct walk *w)
+{
+	for (size_t s = 0; s < N_SEQS; s++)
+		free(w->want[s]);
+	picker_free(w->picker);
+	model_close(w->m);
+}
+
+static struct model_rows rows_of(const struct walk *w, size_t seq, size_t slot, size_t first, size_t n, bool want_logits)
+{
+	return (struct model_rows){
+		.seq = slot, .tokens = w->tokens[seq] + first, .n = n, .first = first, .want_logits = want_logits
+	};
+}
+
+/* Every token in a step of its own, nothing beside it. */
+static void compute_alone(struct walk *w, size_t n_seqs)
+{
+	for (size_t s = 0; s < n_seqs; s++) {
+		for (size_t i = 0; i < N_TOKENS; i++) {
+			struct model_rows r = rows_of(w, s, 0, i, 1, true);
+			const struct candidate *c;
+
+			cr_assert_eq(model_compute(w->m, &r, 1), 0);
+			w->n_logits = picker_candidates(w->picker, 0, &c);
+			if (w->want[s] == NULL)
+				w->want[s] = calloc(N_TOKENS * w->n_logits, sizeof(float));
+			for (size_t k = 0; k < w->n_logits; k++)
+				w->want[s][i * w->n_logits + k] = c[k].logit;
+		}
+		model_drop(w->m, 0);
+	}
+}
+
+/* How many of a row's logits are other floats. */
+static size_t count_other(const float *want, const struct candidate *c, size_t n)
+{
+	size_t n_other = 0;
+
+	for (size_t k = 0; k < n; k++)
+		n_other += memcmp(&want[k], &c[k].logit, sizeof(float)) != 0;
+	return n_other;
+}
+
+static void compare(struct walk *w, size_t row, size_t seq, size_t at, uint64_t seed)
+{
+	const struct candidate *c;
+	size_t n = picker_candidates(w->picker, row, &c);
+
+	cr_assert_eq(n, w->n_logits);
+	cr_assert_eq(
+		count_other(w->want[seq] + at * n, c, n), 0, "seed %" PRIu64 ", sequence %zu, token %zu", seed, seq, at);
+}
+
+struct place {
+	size_t slot, n; /* how far it is */
+	bool is_in;     /* holds a slot now */
+};
+
+/* One step with whom chance picks, in cuts that chance makes. */
+static void step(struct walk *w, struct place *places, struct rng *rng, uint64_t seed)
+{
+	struct model_rows rows[N_SEQS];
+	size_t seqs[N_SEQS], n_rows = 0;
+
+	for (size_t s = 0; s < N_SEQS; s++) {
+		size_t left = N_TOKENS - places[s].n, n = 1;
+
+		if (!places[s].is_in || left == 0 || rng_below(rng, 4) == 0)
+			continue;
+		if (rng_below(rng, 3) == 0)
+			n = 1 + rng_below(rng, MODEL_EXACT_ROWS);
+		if (n > left)
+			n = left;
+		seqs[n_rows] = s;
+		rows[n_rows++] = rows_of(w, s, places[s].slot, places[s].n, n, rng_below(rng, 4) > 0);
+		places[s].n += n;
+	}
+	cr_assert_eq(model_compute(w->m, rows, n_rows), 0);
+	for (size_t i = 0; i < n_rows; i++)
+		if (rows[i].want_logits || rows[i].n == 1)
+			compare(w, i, seqs[i], rows[i].first + rows[i].n - 1, seed);
+}
+
+/* Sequences take free slots and give them up, at their end or before. */
+static void come_and_go(struct walk *w, struct place *places, bool *is_taken, struct rng *rng)
+{
+	for (size_t s = 0; s < N_SEQS; s++) {
+		size_t slot = rng_below(rng, N_SEQS);
+
+		if (places[s].is_in && (places[s].n == N_TOKENS || rng_below(rng, 40) == 0)) {
+			model_drop(w->m, places[s].slot);
+			is_taken[places[s].slot] = false;
+			places[s] = (struct place){ .n = 0 };
+		} else if (!places[s].is_in && !is_taken[slot]) {
+			is_taken[slot] = true;
+			places[s] = (struct place){ .slot = slot, .is_in = true };
+		}
+	}
+}
+
+static void compute_together(struct walk *w, uint64_t seed, int n_steps)
+{
+	struct place places[N_SEQS] = { { .n = 0 } };
+	bool is_taken[N_SEQS] = { false };
+	struct rng rng;
+
+	rng_seed(&rng, seed);
+	for (int i = 0; i < n_steps; i++) {
+		come_and_go(w, places, is_taken, &rng);
+		step(w, places, &rng, seed);
+	}
+	for (size_t s = 0; s < N_SEQS; s++)
+		model_drop(w->m, s);
+}
+
+#define RANDOM(kind) SHOAL_TEST_MODELS "/random-" kind ".gguf"
+
+static const char *const files[] = { SHOAL_SOURCE_DIR "/models/shoal-triage.gguf", RANDOM("f16"), RANDOM("q8_0"),
+	RANDOM("q4_0"), RANDOM("q4_k"), RANDOM("iq4_nl") };
+static int numbers[] = { 0, 1, 2, 3, 4, 5 }; /* of files: a test's process gets a copy of its parameter alone */
+
+ParameterizedTestParameters(rows, give_the_same_bits_in_every_company)
+{
+	return cr_make_param_array(int, numbers, sizeof(numbers) / sizeof(numbers[0]));
+}
+
+ParameterizedTest(int *file, rows, give_the_same_bits_in_every_company)
+{
+	struct walk w;
+
+	walk_init(&w, open_model(files[*file], 1));
+	compute_alone(&w, N_SEQS);
+	for (uint64_t seed = 1; seed <= 2; seed++)
+		compute_together(&w, seed, 80);
+	walk_fini(&w);
+}
+
+/* Of weights that need no company for a lone row but where threads share its attention. */
+Test(rows, give_the_same_bits_with_any_number_of_threads)
+{
+	struct walk one, two;
+
+	walk_init(&one, open_model(RANDOM("q8_0"), 1));
+	compute_alone(&one, 1);
+	walk_init(&two, open_model(RANDOM("q8_0"), 2));
+	compute_alone(&two, 1);
+	cr_assert_eq(one.n_logits, two.n_logits);
+	for (size_t i = 0; i < N_TOKENS; i++)
+		cr_assert_eq(
+			memcmp(one.want[0] + i * one.n_logits, two.want[0] + i * one.n_logits, one.n_logits * sizeof(float)),
+			0, "token %zu", i);
+	walk_fini(&one);
+	walk_fini(&two);
+}

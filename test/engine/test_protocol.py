@@ -1,0 +1,428 @@
+"""The protocol of fd 3, spoken with one engine: test_protocol.py's SHOAL_ENGINE is echo or llama.
+
+What both must do alike; what only a real model can show is in test_llama.py.
+"""
+import atexit
+import hashlib
+import os
+import random
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, QUIT, STOP, TOKENS, Closed,
+                  Engine, encode)
+from shoaltest.suite import Skip, check, equal, main, test
+from shoaltest.wait import wait_until
+
+SOURCE = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("SHOAL_BIN_DIR", SOURCE / "build/bin"))
+KIND = os.environ.get("SHOAL_ENGINE", "echo")
+PROGRAM = BIN / {"echo": "shoal-engine-echo", "llama": "shoal-engine"}[KIND]
+
+BAD_REQUEST, CONFLICT, QUEUE_FULL, MODEL_NOT_LOADED, MODEL_LOAD_FAILED, CONTEXT_FULL = 1, 5, 8, 37, 38, 40
+PROMPT = "07:12:44 WARN gateway-3 sshd: login failed for admin from 10.0.4.7"
+
+scratch = Path(tempfile.mkdtemp(prefix="shoal-engine-"))
+atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+
+
+def model_file():
+    if KIND == "llama":
+        return SOURCE / "models/shoal-triage.gguf"
+    path = scratch / "model.echo"
+    path.write_text("tokens=40\nn_ctx=512\nload_ms=30\n")
+    return path
+
+
+MODEL = model_file()
+
+
+def engine(**options):
+    """An engine with the model loaded, 4 sequences unless said otherwise."""
+    e = Engine(PROGRAM)
+    loaded, _ = e.load(MODEL, **dict({"parallel": 4}, **options))
+    equal(loaded["type"], LOADED, "answer to LOAD")
+    return e
+
+
+def refused(e, code, **message):
+    """The sentence with which a GENERATE is refused."""
+    e.next_job += 1
+    e.send(type=GENERATE, job=e.next_job, **message)
+    m = e.recv()
+    equal((m["type"], m.get("job"), m.get("code")), (ERROR, e.next_job, code), "refusal")
+    check(len(m["reason"]) > 10 and m["reason"].endswith("."), "the reason is no sentence: %r" % m["reason"])
+    return m["reason"]
+
+
+def ends(e, status):
+    """The engine hangs up and exits so; what it said on stderr."""
+    try:
+        while True:
+            e.recv()
+    except Closed:
+        pass
+    got, words = e.wait()
+    equal(got, status, "exit status")
+    return words
+
+
+# ---- life ----
+
+
+@test
+def it_says_hello_first_and_tells_how_loading_goes():
+    with Engine(PROGRAM) as e:
+        loaded, percents = e.load(MODEL, parallel=2)
+        equal((e.hello["type"], e.hello["version"]), (HELLO, 1))
+        check(e.hello["build"] and e.hello["max_sequences"] >= 16, e.hello)
+        equal(loaded["digest"], hashlib.sha256(MODEL.read_bytes()).digest(), "digest")
+        check(loaded["n_ctx"] == 512 and loaded["n_params"] > 0 and loaded["size"] > 0 and loaded["arch"], loaded)
+        check(loaded["exact"], "the engine says its tokens may differ from another's")
+        check(len(percents) > 2 and percents == sorted(set(percents)) and percents[-1] == 100, percents)
+
+
+@test
+def it_leaves_when_told_to_and_when_the_agent_is_gone():
+    with engine() as e:
+        e.send(type=QUIT)
+        equal(ends(e, 0), "", "stderr")
+    with engine() as e:
+        e.start(PROMPT, ignore_eos=True)
+        e.sock.close()
+        equal(e.wait()[0], 0, "exit status")
+    with Engine(PROGRAM) as e:  # in the middle of LOAD
+        e.send(type=LOAD, path=str(MODEL))
+        e.sock.close()
+        equal(e.wait()[0], 0, "exit status")
+
+
+@test
+def a_file_that_is_no_model_is_refused_with_a_sentence():
+    good = MODEL.read_bytes()
+    files = {"empty": b"", "garbage": random.Random(1).randbytes(100000)}
+    if KIND == "llama":
+        files.update(cut=good[:len(good) // 2], head=good[:200], version=good[:4] + b"\xff" * 4 + good[8:],
+                     counts=good[:8] + b"\xff" * 16 + good[24:])
+    else:
+        del files["empty"]
+        files.update(word=b"no setting\n", number=b"tokens=many\n", told=b"fail_load=1\n")
+    for name, data in files.items():
+        path = scratch / ("broken-" + name)
+        path.write_bytes(data)
+        with Engine(PROGRAM) as e:
+            m, _ = e.load(path)
+            equal((m["type"], m.get("job", 0), m.get("code")), (ERROR, 0, MODEL_LOAD_FAILED), name)
+            check(len(m["reason"]) > 20, "%s: %r" % (name, m["reason"]))
+            ends(e, 1)
+    for path in (scratch / "not-there", scratch):
+        with Engine(PROGRAM) as e:
+            m, _ = e.load(path)
+            equal((m["type"], m.get("code")), (ERROR, MODEL_LOAD_FAILED), path)
+            check(str(path) in m["reason"], m["reason"])
+            ends(e, 1)
+
+
+@test
+def more_sequences_than_it_can_hold_are_refused():
+    with Engine(PROGRAM) as e:
+        m, _ = e.load(MODEL, parallel=4000)
+        equal((m["type"], m.get("code")), (ERROR, MODEL_LOAD_FAILED))
+        check("4000" in m["reason"], m["reason"])
+
+
+@test
+def it_answers_pings_idle_and_busy():
+    with engine() as e:
+        e.send(type=PING)
+        equal(e.recv()["type"], PONG)
+        job = e.start(PROMPT, ignore_eos=True)
+        e.send(type=PING)
+        while e.recv()["type"] != PONG:
+            pass
+        e.send(type=CANCEL, job=job)
+
+
+# ---- answers ----
+
+
+@test
+def an_answer_comes_in_frames_and_ends_with_its_count():
+    with engine() as e:
+        a = e.ask(PROMPT, ignore_eos=True, max_tokens=50, temperature=0.0)
+        equal(a.finish, LENGTH)
+        equal((len(a.ids), a.end["index"]), (50, 50))
+        check(len(a.frames) > 10, "the answer did not come bit by bit")
+        equal(a.end["usage"]["completion_tokens"], 50)
+        check(a.end["usage"]["prompt_tokens"] > 1 and a.end["timings"]["decode_us"] > 0, a.end)
+        a = e.ask([{"role": "user", "content": PROMPT}], temperature=0.0)
+        equal(a.finish, STOP)
+        check(a.text, "no text")
+
+
+@test
+def the_same_job_gives_the_same_answer_and_another_seed_another():
+    with engine() as e, engine(parallel=1) as other:
+        args = dict(ignore_eos=True, max_tokens=60, temperature=0.9, seed=5)
+        a = e.ask(PROMPT, **args)
+        equal(e.ask(PROMPT, **args).ids, a.ids)
+        equal(other.ask(PROMPT, **args).ids, a.ids, "another engine's tokens")
+        check(e.ask(PROMPT, **dict(args, seed=6)).ids != a.ids, "the seed has no say")
+        check(e.ask(PROMPT, **dict(args, temperature=0.0)).ids != a.ids, "the temperature has no say")
+
+
+@test
+def jobs_that_run_together_give_what_each_gives_alone():
+    jobs = [("word %d " % i * (1 + 13 * i % 60), dict(ignore_eos=True, max_tokens=30, temperature=0.7 * (i % 2), seed=i))
+            for i in range(16)]
+    with engine(parallel=8) as e:
+        alone = [e.ask(p, **s).ids for p, s in jobs]
+        numbers = [e.start(p, **s) for p, s in jobs[:8]]
+        together = e.collect(numbers)
+        equal([together[n].ids for n in numbers], alone[:8], "tokens of the first eight")
+        # Of the rest, each begins when another ends.
+        todo, order, got, left = list(jobs[8:]), [], {}, 8
+        while left:
+            while todo and len(order) - (8 - left) < 3:
+                p, s = todo.pop(0)
+                order.append(e.start(p, **s))
+            m = e.recv()
+            got.setdefault(m["job"], []).extend(m.get("ids", []))
+            left -= m["type"] == DONE
+        equal([got[n] for n in order], alone[8:], "tokens of the others")
+
+
+@test
+def their_frames_interleave():
+    with engine() as e:
+        a, b = (e.start(PROMPT, ignore_eos=True, max_tokens=100, seed=s) for s in (1, 2))
+        order, left = [], 2
+        while left:
+            m = e.recv()
+            order.append(m["job"])
+            left -= m["type"] == DONE
+        changes = sum(x != y for x, y in zip(order, order[1:]))
+        check(changes > 50, "one job waited for the other: %d changes" % changes)
+
+
+@test
+def an_attempt_goes_on_after_any_frame_with_the_same_tokens():
+    with engine() as e:
+        for temperature in (0.0, 0.9):
+            args = dict(ignore_eos=True, max_tokens=80, temperature=temperature, seed=3, repeat_penalty=1.1)
+            a = e.ask(PROMPT, **args)
+            shown, text = 0, ""
+            for frame in a.frames:
+                b = e.ask(PROMPT, prefix=a.ids[:shown], **args)
+                equal(a.ids[:shown] + b.ids, a.ids, "tokens from %d on" % shown)
+                equal(text + b.text, a.text, "text from %d on" % shown)
+                equal((b.finish, b.end["index"]), (LENGTH, 80))
+                shown, text = shown + len(frame["ids"]), text + frame.get("text", "")
+
+
+@test
+def an_answer_that_is_complete_already_just_ends():
+    with engine() as e:
+        a = e.ask(PROMPT, ignore_eos=True, max_tokens=20)
+        b = e.ask(PROMPT, prefix=a.ids, ignore_eos=True, max_tokens=20)
+        equal((b.ids, b.finish, b.end["index"]), ([], LENGTH, 20))
+
+
+@test
+def stop_strings_end_an_answer_wherever_they_lie():
+    with engine() as e:
+        args = dict(ignore_eos=True, max_tokens=60, temperature=0.0)
+        whole = e.ask(PROMPT, **args)
+        tried = 0
+        for n in (1, 2, 5, 9):
+            for at in range(3, min(len(whole.text), 60) - n, 4):
+                stop = whole.text[at:at + n]
+                if "\ufffd" in stop:
+                    continue
+                a = e.ask(PROMPT, stop=["never to be found", stop], **args)
+                equal((a.text, a.finish), (whole.text.split(stop)[0], STOP), "text before %r" % stop)
+                equal(a.ids, whole.ids[:len(a.ids)], "tokens")
+                equal(a.end["index"], len(a.ids), "index of DONE")
+                tried += 1
+        check(tried > 20)
+
+
+@test
+def the_context_bounds_prompt_and_answer():
+    with engine(n_ctx=64, parallel=2) as e:
+        a = e.ask("abc", ignore_eos=True)
+        equal(a.finish, LENGTH)
+        equal(a.end["usage"]["prompt_tokens"] + len(a.ids), 64, "tokens at the end")
+        other = e.ask("abc", prefix=a.ids[:30], ignore_eos=True)
+        equal(a.ids[:30] + other.ids, a.ids)
+        reason = refused(e, CONTEXT_FULL, prompt="many words " * 50, sampling={})
+        check("64" in reason, reason)
+
+
+# ---- jobs that do not run to their end ----
+
+
+@test
+def a_cancelled_job_ends_at_once_and_others_go_on():
+    with engine() as e:
+        other = e.ask(PROMPT, ignore_eos=True, max_tokens=100, seed=2).ids
+        a = e.start(PROMPT, ignore_eos=True, seed=1)
+        b = e.start(PROMPT, ignore_eos=True, max_tokens=100, seed=2)
+        n, m = 0, {}
+        while n < 10:
+            n += e.recv()["job"] == a
+        e.send(type=CANCEL, job=a)
+        e.send(type=PING)
+        got, seen_b = [], 0
+        while m.get("type") != PONG:  # CANCEL came before PING: it is answered before
+            m = e.recv()
+            got.append((m.get("job"), m["type"]))
+        check((a, DONE) in got, "no DONE before the PONG: %r" % got)
+        ids = []
+        while True:
+            m = e.recv()
+            check(m["job"] == b, "a word of a job that has ended")
+            ids += m.get("ids", [])
+            if m["type"] == DONE:
+                break
+        equal((m["finish"], m["index"], other[-len(ids):] if ids else []), (LENGTH, 100, ids))
+
+
+@test
+def a_cancel_counts_what_was_shown_and_one_too_late_is_nothing():
+    with engine() as e:
+        job = e.start(PROMPT, ignore_eos=True)
+        frames = [e.recv() for _ in range(5)]
+        e.send(type=CANCEL, job=job)
+        e.send(type=CANCEL, job=job)
+        e.send(type=CANCEL, job=12345)
+        while frames[-1]["type"] != DONE:
+            frames.append(e.recv())
+        equal((frames[-1]["finish"], frames[-1]["index"]), (CANCELLED, sum(len(f["ids"]) for f in frames[:-1])))
+        e.send(type=PING)
+        equal(e.recv()["type"], PONG, "what follows")
+
+
+@test
+def a_job_beyond_the_sequences_is_refused_and_fits_when_one_is_free():
+    with engine(parallel=2) as e:
+        running = [e.start(PROMPT, ignore_eos=True) for _ in range(2)]
+        third = e.start(PROMPT)
+        while True:
+            m = e.recv()
+            if m["job"] == third:
+                break
+        equal((m["type"], m["code"]), (ERROR, QUEUE_FULL))
+        e.send(type=CANCEL, job=running[0])
+        while m.get("job") != running[0] or m["type"] != DONE:
+            m = e.recv()
+        fourth = e.start(PROMPT, max_tokens=3, ignore_eos=True)
+        while m.get("job") != fourth or m["type"] != DONE:
+            m = e.recv()
+        equal(m["finish"], LENGTH)
+
+
+@test
+def requests_that_make_no_sense_are_refused_with_a_sentence():
+    with Engine(PROGRAM) as e:
+        e.recv()
+        refused(e, MODEL_NOT_LOADED, prompt="x", sampling={})
+    with engine() as e:
+        reason = refused(e, BAD_REQUEST, prompt="x", sampling={"temperature": -1.0})
+        check("temperature" in reason, reason)
+        refused(e, BAD_REQUEST, prompt="x", sampling={"stop": [""]})
+        reason = refused(e, BAD_REQUEST, prompt="x", sampling={}, prefix=[4000000])
+        check("4000000" in reason, reason)
+        job = e.start(PROMPT, ignore_eos=True)
+        e.send(type=GENERATE, job=job, prompt="x", sampling={})
+        m = e.recv()
+        while m["type"] == TOKENS:
+            m = e.recv()
+        equal((m["type"], m["job"], m["code"]), (ERROR, job, CONFLICT))
+
+
+# ---- the stream ----
+
+
+@test
+def bytes_that_are_no_message_end_the_engine():
+    rng = random.Random(7)
+    streams = [b"\xff\xff\xff\xff", struct.pack(">I", (1 << 20) + 1), struct.pack(">I", 0),
+               struct.pack(">I", 4) + b"\xa1\x01\x10\x00", struct.pack(">I", 2) + b"\xa2\x01"]
+    streams += [struct.pack(">I", 64) + rng.randbytes(64) for _ in range(5)]
+    for data in streams:
+        with engine() as e:
+            e.start(PROMPT, ignore_eos=True)
+            e.send_raw(data)
+            check("the talk with the agent ended" in ends(e, 1), "it said nothing")
+
+
+@test
+def a_second_load_and_a_job_without_number_end_it_too():
+    with engine() as e:
+        e.send(type=LOAD, path=str(MODEL))
+        ends(e, 1)
+    with engine() as e:
+        e.send(type=GENERATE, prompt="x", sampling={})
+        ends(e, 1)
+
+
+@test
+def a_stream_that_breaks_off_in_a_message_is_an_end_like_any():
+    with engine() as e:
+        payload = encode({"type": GENERATE, "job": 1, "prompt": PROMPT})
+        e.send_raw(struct.pack(">I", len(payload)) + payload[:-3])
+        e.sock.close()
+        equal(e.wait()[0], 0, "exit status")
+
+
+@test
+def messages_and_fields_of_a_newer_agent_are_skipped():
+    with engine() as e:
+        e.send_raw(struct.pack(">I", 4) + b"\xa1\x01\x18\x63")  # type 99
+        e.send_raw(struct.pack(">I", 7) + b"\xa2\x01\x13\x18\x3e\x81\x01")  # a ping with a key 62
+        equal(e.recv()["type"], PONG)
+
+
+@test
+def messages_may_come_in_any_pieces():
+    with engine() as e:
+        for job in (1, 2):
+            payload = encode({"type": GENERATE, "job": job, "prompt": PROMPT, "sampling": {"max_tokens": 5, "ignore_eos": True}})
+            for b in struct.pack(">I", len(payload)) + payload:
+                e.send_raw(bytes([b]))
+        answers = e.collect([1, 2])
+        equal(answers[1].ids, answers[2].ids)
+
+
+@test
+def a_long_prompt_and_a_long_prefix_arrive():
+    with engine() as e:
+        refused(e, CONTEXT_FULL, prompt="0123456789abcdef" * 16384, sampling={})
+        e.next_job += 1
+        e.send(type=GENERATE, job=e.next_job, prompt="x", sampling={}, prefix=[65] * 65536)
+        m = e.recv()
+        equal((m["type"], m["finish"], m["index"]), (DONE, LENGTH, 65536))
+
+
+@test
+def an_agent_that_does_not_read_loses_nothing_and_costs_no_memory():
+    if KIND != "echo":
+        raise Skip("the real model's context is too short to fill the engine's buffer")
+    path = scratch / "long.echo"
+    path.write_text("n_ctx=65536\n")
+    with Engine(PROGRAM) as e:
+        e.load(path, parallel=4)
+        args = dict(ignore_eos=True, max_tokens=20000, temperature=0.0)
+        want = e.ask(PROMPT, **args)
+        jobs = [e.start(PROMPT, **args) for _ in range(4)]
+        wait_until(lambda: e.is_asleep(), "the engine waits for its reader")
+        check(e.resident() < 30 << 20, "it holds %d bytes" % e.resident())
+        answers = e.collect(jobs)
+        for job in jobs:
+            check(answers[job].ids == want.ids and answers[job].text == want.text, "the answer is another")
+
+
+main()
