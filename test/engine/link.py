@@ -152,6 +152,19 @@ class Engine:
         job = self.start(prompt, prefix, **sampling)
         return self.collect([job])[job]
 
+    def is_asleep(self):
+        """True when the engine sleeps at every one of some looks: it waits for something."""
+        stat = Path("/proc/%d/stat" % self.process.pid)
+        for _ in range(20):
+            if stat.read_text().rpartition(")")[2].split()[0] != "S":
+                return False
+            time.sleep(0.005)
+        return True
+
+    def resident(self):
+        """Bytes of memory in use."""
+        return int(Path("/proc/%d/statm" % self.process.pid).read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def wait(self, timeout=20):
         """Exit status and what was said on stderr."""
         self.process.wait(timeout)
