@@ -65,6 +65,7 @@ def the_demo_runs_twice_at_once():
     two = [Demo(), Demo()]
     for demo in two:
         equal(demo.end(), 0, f"exit status:\n{demo.out}")
+    for demo in two:
         worked(demo)
 
 
@@ -72,9 +73,17 @@ def the_demo_runs_twice_at_once():
 def kept_it_runs_until_ctrl_c():
     demo = Demo("--keep")
     demo.read_to("until Ctrl-C")
-    worked(demo)
     os.killpg(demo.process.pid, signal.SIGINT)  # as a terminal does
     equal(demo.end(), 130, "exit status")
+    worked(demo)
+
+
+@test
+def its_violent_death_stops_all_the_same():
+    demo = Demo("--keep")
+    demo.read_to("until Ctrl-C")
+    demo.process.kill()
+    equal(demo.end(), -signal.SIGKILL, "exit status")
 
 
 main()

@@ -67,7 +67,7 @@ class Cluster:
         with open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err,
                                             start_new_session=True, preexec_fn=die_with_parent)
-        atexit.register(self.kill)
+        atexit.register(self.abandon)
         line = self._ready_line()
         m = re.fullmatch(r"ready http=127\.0\.0\.1:(\d+) mqtt=127\.0\.0\.1:(\d+) agents=(\d+)\n", line)
         if m is None:
@@ -155,6 +155,11 @@ class Cluster:
             self.process.kill()
             self.process.wait()
 
+    def abandon(self):
+        """What is left to do when a test broke off."""
+        self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
     def close(self):
         """A test after the cases: stops cleanly and leaves nothing."""
         sid = self.process.pid
@@ -168,7 +173,7 @@ class Cluster:
         finally:
             self.kill()
             wait_until(lambda: not session_members(sid), "all processes are gone")
-            shutil.rmtree(self.dir, ignore_errors=True)
+            self.abandon()
 
 
 def run_shoal(*args, timeout_s=60, **kw):
