@@ -118,24 +118,24 @@ static int make_context(struct model *m, const struct model_config *config, char
 }
 
 /* Weights that are laid out anew for wide passes are faster there, but some kinds then give
- * other bits in narrow ones.  Where that is so they stay as they are in the file. */
+ * other bits in narrow ones.  Where that is so they stay as they are in the file, if that helps. */
 static int load(struct model *m, const struct model_config *config, char *reason)
 {
+	static const struct {
+		bool may_repack, must_be_exact;
+	} ways[] = { { true, true }, { false, true }, { true, false } };
 	struct progress progress = { .config = config };
+	int rc = ERR_RANGE;
 
-	for (int may_repack = 1; may_repack >= 0; may_repack--) {
-		int rc = load_weights(m, may_repack, &progress, reason);
-
+	for (size_t i = config->is_fast ? 2 : 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		rc = load_weights(m, ways[i].may_repack, &progress, reason);
 		if (rc == 0)
 			rc = make_context(m, config, reason);
-		if (rc < 0 || config->is_fast)
-			return rc;
-		rc = rows_probe(m);
-		if (rc == 0 || !may_repack)
-			return 0;
+		if (rc < 0 || !ways[i].must_be_exact || rows_probe(m) == 0)
+			break;
 		drop_weights(m);
 	}
-	return 0;
+	return rc;
 }
 
 static int list_ends(struct model *m)
