@@ -243,7 +243,8 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 			.parallel = m->parallel,
 			.batch_tokens = m->batch_tokens,
 			.prefill_chunk = m->prefill_chunk,
-			.threads = m->threads };
+			.threads = m->threads,
+			.exact = m->exact };
 		if (settings_digest(m->sha256, digests[i]) == 0)
 			models[i].digest = span_mem(digests[i], sizeof(digests[i]));
 	}

@@ -54,6 +54,8 @@ static const struct config_option model_options[] = {
 	{ "prefill_chunk", CONFIG_UINT, MODEL(prefill_chunk), .max = 65536, .def = "0", .unit = "tokens",
 		.help = "of one prompt in one step; 0: the engine's choice" },
 	{ "threads", CONFIG_UINT, MODEL(threads), .max = 1024, .def = "0", .help = "0: the engine's choice" },
+	{ "exact", CONFIG_BOOL, MODEL(exact), .def = "false",
+		.help = "the same tokens from every agent, also after a failover; costs speed, see docs/ENGINE.md" },
 };
 #undef T
 static const struct config_schema model_schema = { sizeof(struct model_settings), model_options,

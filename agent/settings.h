@@ -10,6 +10,7 @@
 struct model_settings {
 	char *name, *file, *sha256;
 	uint64_t context, parallel, batch_tokens, prefill_chunk, threads;
+	bool exact;
 };
 
 #define GPIO_NONE UINT32_MAX /* an offset: no such line */

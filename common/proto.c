@@ -81,6 +81,7 @@ static const struct msg_field model_info_fields[] = {
 	MSG_F_TEXT(T, arch, 7, 0, PROTO_MAX_NAME),
 	MSG_F_TEXT(T, reason, 8, 0, REASON_MAX),
 	MSG_F_UINT(T, load_percent, 9, 0, 100),
+	MSG_F_BOOL(T, exact, 18, 0),
 };
 #undef T
 const struct msg_type model_info_type = MSG_TYPE("model-info", struct model_info, model_info_fields);

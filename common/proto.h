@@ -112,6 +112,7 @@ struct model_info {
 	struct span arch;
 	struct span reason; /* why failed or quarantined */
 	uint64_t load_percent;
+	bool exact; /* equal engines that say so give equal tokens, also after a failover */
 };
 
 struct hardware {

@@ -146,6 +146,7 @@ struct engine {
 	bool has_failed; /* and was not ready since */
 	enum code fail_code;
 	uint64_t n_ctx, n_params, size, percent;
+	bool is_exact;
 	uint8_t digest[SHA256_SIZE];
 	struct span known_digest; /* points at digest or is empty */
 	char arch[PROTO_MAX_NAME + 1];

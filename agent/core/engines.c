@@ -196,6 +196,7 @@ static int hello(struct engine *e, const struct agent_event *in)
 	load->batch_tokens = e->model.batch_tokens;
 	load->prefill_chunk = e->model.prefill_chunk;
 	load->threads = e->model.threads;
+	load->fast = !e->model.exact;
 	return 0;
 }
 
@@ -222,6 +223,7 @@ static int loaded(struct engine *e, const struct agent_event *in)
 	}
 	e->n_ctx = m->n_ctx;
 	e->n_params = m->n_params;
+	e->is_exact = m->exact;
 	e->size = m->size;
 	e->known_digest = SPAN_NONE;
 	if (m->digest.n == sizeof(e->digest)) {

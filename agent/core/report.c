@@ -108,7 +108,8 @@ static void fill_infos(struct agent *a)
 			.arch = span_of(e->arch),
 			.reason = span_of(e->reason),
 			.digest = e->known_digest.n > 0 ? e->known_digest : e->model.digest,
-			.load_percent = e->percent };
+			.load_percent = e->percent,
+			.exact = e->is_exact };
 	}
 }
 

@@ -50,7 +50,8 @@ SHOAL_CHECK int precheck(const char *path, char *reason);
 SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);
 void rows_fini(struct model *m);
 /* Tries which way of computing is exact, by a few small passes; fills m->exact and leaves the
- * context empty.  ERR_RANGE: none is, with the weights as they lie in memory. */
-SHOAL_CHECK int rows_probe(struct model *m);
+ * context empty.  ERR_RANGE: none is, with the weights as they lie in memory; ERR_CLOSED:
+ * on_progress said to give up. */
+SHOAL_CHECK int rows_probe(struct model *m, bool (*on_progress)(void *ctx, double share), void *ctx);
 
 #endif

@@ -5,20 +5,31 @@
 
 #include "adapter.h"
 
+/* Weights may be loaded up to three times, and probed: each takes a part of what is left of the bar,
+ * so that it always grows.  The agent takes a bar that stands for a dead engine. */
 struct progress {
 	const struct model_config *config;
-	double share; /* the furthest so far: a second load does not go back */
-	bool is_over; /* given up */
+	double from, to; /* of the bar: what is being done */
+	bool is_over;    /* given up */
 };
+
+static void begin(struct progress *p, double part)
+{
+	p->from = p->to;
+	p->to += part * (1 - p->to);
+}
 
 static bool on_progress(float share, void *ctx)
 {
 	struct progress *p = ctx;
 
-	if ((double)share > p->share)
-		p->share = (double)share;
-	p->is_over = !p->config->on_progress(p->config->ctx, p->share);
+	p->is_over = !p->config->on_progress(p->config->ctx, p->from + (double)share * (p->to - p->from));
 	return !p->is_over;
+}
+
+static bool on_probe(void *ctx, double share)
+{
+	return on_progress((float)share, ctx);
 }
 
 __attribute__((format(printf, 2, 3))) static int refuse(char *reason, const char *fmt, ...)
@@ -128,14 +139,22 @@ static int load(struct model *m, const struct model_config *config, char *reason
 	int rc = ERR_RANGE;
 
 	for (size_t i = config->is_fast ? 2 : 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		begin(&progress, ways[i].must_be_exact ? 0.6 : 1);
 		rc = load_weights(m, ways[i].may_repack, &progress, reason);
 		if (rc == 0)
 			rc = make_context(m, config, reason);
-		if (rc < 0 || !ways[i].must_be_exact || rows_probe(m) == 0)
+		if (rc < 0 || !ways[i].must_be_exact)
+			break;
+		begin(&progress, 0.5);
+		rc = rows_probe(m, on_probe, &progress);
+		if (rc == 0 || rc == ERR_CLOSED)
 			break;
 		drop_weights(m);
 	}
-	return rc;
+	if (rc < 0)
+		return rc;
+	begin(&progress, 1);
+	return on_progress(1, &progress) ? 0 : ERR_CLOSED;
 }
 
 static int list_ends(struct model *m)

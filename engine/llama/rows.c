@@ -151,7 +151,13 @@ struct probe {
 	struct model *m;
 	uint32_t tokens[ROWS_PROBE];
 	float *expected; /* logits of all rows, computed in one pass */
+	bool (*on_progress)(void *ctx, double share);
+	void *ctx;
+	int n_passes;
+	bool is_over; /* given up */
 };
+
+#define PROBE_PASSES 6
 
 static int probe_pass(struct probe *p, size_t first, size_t n)
 {
@@ -159,7 +165,8 @@ static int probe_pass(struct probe *p, size_t first, size_t n)
 	p->m->batch.n_tokens = 0;
 	for (size_t i = first; i < first + n; i++)
 		add_row(p->m, 0, p->tokens[i], i, true);
-	return llama_decode(p->m->ctx, p->m->batch) == 0 ? 0 : ERR_STATE;
+	p->is_over = !p->on_progress(p->ctx, (double)p->n_passes++ / PROBE_PASSES);
+	return !p->is_over && llama_decode(p->m->ctx, p->m->batch) == 0 ? 0 : ERR_STATE;
 }
 
 /* True when n rows from `first` on, computed by themselves, equal those of the one wide pass. */
@@ -198,9 +205,9 @@ static int probe(struct probe *p)
 	return 0;
 }
 
-int rows_probe(struct model *m)
+int rows_probe(struct model *m, bool (*on_progress)(void *ctx, double share), void *ctx)
 {
-	struct probe p = { .m = m };
+	struct probe p = { .m = m, .on_progress = on_progress, .ctx = ctx };
 	int rc;
 
 	/* A state that cannot be cut allows no second row, and its bits depend on the cuts of a
@@ -215,5 +222,5 @@ int rows_probe(struct model *m)
 	rc = probe(&p);
 	free(p.expected);
 	cut(m, 0, 0);
-	return rc;
+	return p.is_over ? ERR_CLOSED : rc;
 }

@@ -58,6 +58,7 @@ def it_registers_itself_and_its_model():
     r, m = box.registration, box.registration["models"][0]
     equal((r["agent"], r["epoch"], r["conn"]), ("box-1", 1, 1))
     equal((m[1], m[4]), ("m", READY))
+    check(18 not in m, "a model is said to be exact that was not to be")
     equal(m[2], hashlib.sha256(box.model.read_bytes()).digest(), "digest")
     equal(r["slots"], 2)
     check(r["engine"].startswith("echo"), r)

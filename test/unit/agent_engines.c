@@ -133,6 +133,26 @@ Test(engines, each_model_is_started_loaded_and_made_known)
 	cr_assert(span_is(rig_find(&r, AGENT_ACT_REGISTER, 0)->registration.engine, "test 1"));
 }
 
+/* Speed unless the model is configured otherwise; what the engine could do is made known. */
+Test(engines, a_model_is_exact_when_configured_so_and_the_engine_manages)
+{
+	struct agent_config c = rig_config();
+	struct agent_model m = c.models[0];
+
+	c.models = &m;
+	for (int is_wanted = 0; is_wanted < 2; is_wanted++)
+		for (int is_managed = 0; is_managed < 2; is_managed++) {
+			rig_fini(&r);
+			m.exact = is_wanted != 0;
+			rig_init(&r, &c);
+			rig_link_up(&r);
+			rig_hello(&r);
+			cr_assert_eq(rig_sent(&r, ENGINE_LOAD)->fast, !m.exact);
+			rig_engine(&r, (struct engine_msg){ .type = ENGINE_LOADED, .n_ctx = 512, .exact = is_managed != 0 });
+			cr_assert_eq(registered()->exact, is_managed != 0);
+		}
+}
+
 Test(engines, an_engine_of_fewer_sequences_gets_fewer_jobs)
 {
 	rig_engine(&r, (struct engine_msg){ .type = ENGINE_HELLO, .version = ENGINE_PROTO_VERSION, .max_sequences = 1 });
