@@ -1,10 +1,10 @@
 /* make_model - small model files for tests, made from the bundled one.
  *
- * Usage: make_model IN OUT KIND
+ * Usage: make_model IN OUT KIND [WIDTH LAYERS]
  *
  * KIND f16, q8_0, q4_0, q4_k, iq4_nl: two layers of random weights, wide enough for blocks of 256, stored
- * so, with the tokenizer of IN.  KIND no-template: IN without its chat template.  The numbers
- * are the same each time. */
+ * so, with the tokenizer of IN; other sizes when they are given.  KIND no-template: IN without its chat template.  The
+ * numbers are the same each time. */
 #include <ggml.h>
 #include <gguf.h>
 #include <llama.h>
@@ -15,7 +15,11 @@
 
 #include "rng.h"
 
-enum { WIDTH = 256, LAYERS = 2, HEADS = 4, KV_HEADS = 2, HIDDEN = 512 };
+enum { HEAD = 64 };
+static int width = 256, layers = 2;
+#define HEADS (width / HEAD)
+#define KV_HEADS (HEADS / 2)
+#define HIDDEN (2 * width)
 
 static void die(const char *what)
 {
@@ -47,11 +51,11 @@ static void add_matrix(struct gguf_context *out, struct ggml_context *room, stru
 
 static void add_ones(struct gguf_context *out, struct ggml_context *room, const char *name)
 {
-	struct ggml_tensor *t = ggml_new_tensor_1d(room, GGML_TYPE_F32, WIDTH);
+	struct ggml_tensor *t = ggml_new_tensor_1d(room, GGML_TYPE_F32, width);
 	float *p = t->data;
 
 	ggml_set_name(t, name);
-	for (int i = 0; i < WIDTH; i++)
+	for (int i = 0; i < width; i++)
 		p[i] = 1;
 	gguf_add_tensor(out, t);
 }
@@ -61,9 +65,9 @@ static void add_layer(struct gguf_context *out, struct ggml_context *room, struc
 	const struct {
 		const char *name;
 		int in, n;
-	} parts[] = { { "attn_q", WIDTH, WIDTH }, { "attn_k", WIDTH, WIDTH / HEADS * KV_HEADS },
-		{ "attn_v", WIDTH, WIDTH / HEADS * KV_HEADS }, { "attn_output", WIDTH, WIDTH },
-		{ "ffn_gate", WIDTH, HIDDEN }, { "ffn_up", WIDTH, HIDDEN }, { "ffn_down", HIDDEN, WIDTH } };
+	} parts[] = { { "attn_q", width, width }, { "attn_k", width, HEAD * KV_HEADS }, { "attn_v", width, HEAD * KV_HEADS },
+		{ "attn_output", width, width }, { "ffn_gate", width, HIDDEN }, { "ffn_up", width, HIDDEN },
+		{ "ffn_down", HIDDEN, width } };
 	char name[64];
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -76,26 +80,34 @@ static void add_layer(struct gguf_context *out, struct ggml_context *room, struc
 	add_ones(out, room, name);
 }
 
+/* Of all tensors, as ggml has them in memory; and to spare. */
+static size_t room_size(int64_t n_vocab)
+{
+	size_t w = (size_t)width, layer = w * w * 3 + 3 * w * (size_t)HIDDEN;
+
+	return 2 * (2 * (size_t)n_vocab * w + (size_t)layers * layer) + ((size_t)layers + 1) * ((size_t)64 << 10);
+}
+
 static void write_random(const struct gguf_context *in, int64_t n_vocab, const char *path)
 {
 	struct gguf_context *out = gguf_init_empty();
-	struct ggml_context *room = ggml_init((struct ggml_init_params){ .mem_size = (size_t)64 << 20 });
+	struct ggml_context *room = ggml_init((struct ggml_init_params){ .mem_size = room_size(n_vocab) });
 	struct rng rng;
 
 	if (out == NULL || room == NULL)
 		die("no memory");
 	rng_seed(&rng, 1);
 	gguf_set_kv(out, in);
-	gguf_set_val_u32(out, "llama.block_count", LAYERS);
-	gguf_set_val_u32(out, "llama.embedding_length", WIDTH);
-	gguf_set_val_u32(out, "llama.feed_forward_length", HIDDEN);
-	gguf_set_val_u32(out, "llama.attention.head_count", HEADS);
-	gguf_set_val_u32(out, "llama.attention.head_count_kv", KV_HEADS);
-	gguf_set_val_u32(out, "llama.rope.dimension_count", WIDTH / HEADS);
-	add_matrix(out, room, &rng, "token_embd.weight", WIDTH, n_vocab, 1);
-	add_matrix(out, room, &rng, "output.weight", WIDTH, n_vocab, 3 / sqrtf(WIDTH));
+	gguf_set_val_u32(out, "llama.block_count", (uint32_t)layers);
+	gguf_set_val_u32(out, "llama.embedding_length", (uint32_t)width);
+	gguf_set_val_u32(out, "llama.feed_forward_length", (uint32_t)HIDDEN);
+	gguf_set_val_u32(out, "llama.attention.head_count", (uint32_t)HEADS);
+	gguf_set_val_u32(out, "llama.attention.head_count_kv", (uint32_t)KV_HEADS);
+	gguf_set_val_u32(out, "llama.rope.dimension_count", HEAD);
+	add_matrix(out, room, &rng, "token_embd.weight", width, n_vocab, 1);
+	add_matrix(out, room, &rng, "output.weight", width, n_vocab, 3 / sqrtf((float)width));
 	add_ones(out, room, "output_norm.weight");
-	for (int i = 0; i < LAYERS; i++)
+	for (int i = 0; i < layers; i++)
 		add_layer(out, room, &rng, i);
 	if (!gguf_write_to_file(out, path, false))
 		die("the file cannot be written");
@@ -149,8 +161,14 @@ int main(int argc, char **argv)
 	char random[4096];
 	bool is_f16;
 
-	if (argc != 4)
-		die("usage: make_model IN OUT KIND");
+	if (argc != 4 && argc != 6)
+		die("usage: make_model IN OUT KIND [WIDTH LAYERS]");
+	if (argc == 6) {
+		width = atoi(argv[4]);
+		layers = atoi(argv[5]);
+	}
+	if (width < 2 * HEAD || width % 256 != 0 || width > 8192 || layers < 1 || layers > 128)
+		die("WIDTH is a multiple of 256, LAYERS 1 to 128");
 	in = gguf_init_from_file(argv[1], (struct gguf_init_params){ .ctx = &tensors });
 	if (in == NULL)
 		die("the model cannot be read");

@@ -10,8 +10,8 @@
  * its place and within the file, and llama.cpp has the last word.
  *
  * Owns nothing.  Borrows the file for the call.  Pure. */
-#ifndef ENGINE_GGUF_H
-#define ENGINE_GGUF_H
+#ifndef SHOAL_GGUF_H
+#define SHOAL_GGUF_H
 
 #include "err.h"
 #include "span.h"
@@ -27,10 +27,15 @@ struct gguf_facts {
 	uint64_t data_start; /* where tensors begin, in bytes from the start of the file */
 	/* 0: the file does not say. */
 	uint64_t n_layers, n_ctx, n_embd, n_vocab;
+	uint64_t n_heads, n_ff; /* the most any layer has */
+	uint64_t n_kv_values;   /* numbers that attention keeps of one token, over all layers */
 };
 
 /* The whole file, as it lies in memory or is mapped.  On ERR_MALFORMED (or ERR_NOMEM) *why
  * gets sentences: what is wrong, where in the file, what to do. */
 SHOAL_CHECK int gguf_check(struct span file, struct gguf_facts *ret, struct buf *why);
+/* The same of a file whose first bytes only are at hand.  A head that goes on behind them is
+ * refused like one that is cut: try with more. */
+SHOAL_CHECK int gguf_check_head(struct span head, uint64_t file_size, struct gguf_facts *ret, struct buf *why);
 
 #endif

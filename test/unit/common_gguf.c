@@ -432,7 +432,98 @@ Test(gguf, the_bundled_model_passes_and_says_what_it_is)
 	cr_expect_eq(f.n_tensors, 57);
 	cr_expect(f.n_params > 1000000 && f.n_params < 10000000);
 	cr_expect(f.data_start > 0 && f.data_start % 32 == 0 && f.data_start < n);
+	cr_expect_gt(f.n_heads, 0);
+	cr_expect_gt(f.n_ff, 0);
+	cr_expect_gt(f.n_kv_values, 0);
 	free(p);
+}
+
+Test(gguf, the_head_alone_says_the_same_and_a_part_of_it_does_not_pass)
+{
+	size_t n;
+	char *p = read_model(&n), why[512];
+	struct gguf_facts whole, f = { .n_keys = 0 };
+	struct buf b = BUF_INIT(500);
+
+	cr_assert_eq(check(p, n, &whole, why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(gguf_check_head(span_mem(p, whole.data_start), n, &f, &b), 0);
+	cr_expect_eq(memcmp(&f, &whole, sizeof(f)), 0);
+	cr_expect_eq(gguf_check_head(span_mem(p, whole.data_start / 2), n, &f, &b), ERR_MALFORMED);
+	buf_reset(&b);
+	cr_expect_eq(gguf_check_head(span_mem(p, whole.data_start), n - 1000, &f, &b), ERR_MALFORMED, "a tensor ends later");
+	buf_fini(&b);
+	free(p);
+}
+
+/* ---- what attention keeps ---- */
+
+static void kv(struct buf *b, const char *name, uint64_t x)
+{
+	char full[64];
+
+	(void)snprintf(full, sizeof(full), "llama.%s", name);
+	number(b, full, x);
+}
+
+static void kv_list(struct buf *b, const char *name, const uint64_t *x, size_t n)
+{
+	char full[64];
+
+	(void)snprintf(full, sizeof(full), "llama.%s", name);
+	list(b, full, U32, n);
+	for (size_t i = 0; i < n; i++)
+		put(b, x[i], 4);
+}
+
+/* clang-format off */
+static void plain(struct buf *b)
+{
+	head(b, 1, 4), arch(b), kv(b, "block_count", 3), kv(b, "embedding_length", 64), kv(b, "attention.head_count", 4), end(b);
+}
+static void grouped(struct buf *b)
+{
+	head(b, 1, 6), arch(b), kv(b, "block_count", 3), kv(b, "embedding_length", 64), kv(b, "attention.head_count", 4),
+	kv(b, "attention.head_count_kv", 2), kv(b, "attention.key_length", 24), end(b);
+}
+static void hybrid(struct buf *b)
+{
+	head(b, 1, 5), arch(b), kv(b, "block_count", 3), kv(b, "embedding_length", 64), kv(b, "attention.head_count", 4),
+	kv_list(b, "attention.head_count_kv", (uint64_t[]){ 0, 4, 1 }, 3), end(b);
+}
+static void short_list(struct buf *b)
+{
+	head(b, 1, 5), arch(b), kv(b, "block_count", 3), kv(b, "embedding_length", 64), kv(b, "attention.head_count", 4),
+	kv_list(b, "attention.head_count_kv", (uint64_t[]){ 1 }, 1), end(b);
+}
+static void recurrent(struct buf *b) { head(b, 1, 3), arch(b), kv(b, "block_count", 3), kv(b, "embedding_length", 64), end(b); }
+static void huge_heads(struct buf *b)
+{
+	head(b, 1, 5), arch(b), kv(b, "block_count", 512), kv(b, "embedding_length", 64), kv(b, "attention.head_count", 4),
+	kv(b, "attention.key_length", UINT32_MAX), end(b);
+}
+/* clang-format on */
+
+Test(gguf, what_attention_keeps_of_a_token_is_counted_by_layer)
+{
+	static const struct {
+		void (*make)(struct buf *b);
+		uint64_t values;
+	} cases[] = {
+		{ plain, 3 * 4 * (16 + 16) }, { grouped, 3 * 2 * (24 + 16) }, { hybrid, (0 + 4 + 1) * (16 + 16) },
+		{ short_list, (1 + 4 + 4) * (16 + 16) }, { recurrent, 0 },
+		{ huge_heads, 512 * 4 * (16 + 16) }, /* nonsense counts as not said */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct buf b = BUF_INIT(1 << 16);
+		struct gguf_facts f;
+		char why[512];
+
+		cases[i].make(&b);
+		cr_assert_eq(check(b.p, b.n, &f, why, sizeof(why)), 0, "%zu: %s", i, why);
+		cr_expect_eq(f.n_kv_values, cases[i].values, "%zu: %llu", i, (unsigned long long)f.n_kv_values);
+		buf_fini(&b);
+	}
 }
 
 /* At every byte of the head, at strides through the weights. */

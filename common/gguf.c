@@ -77,7 +77,8 @@ struct pair {
 
 struct reader {
 	const uint8_t *p;
-	uint64_t n, at;
+	uint64_t n, at; /* bytes at hand */
+	uint64_t size;  /* of the whole file */
 	struct buf *why;
 	struct pair *pairs;
 	struct gguf_facts f;
@@ -367,6 +368,11 @@ static int check_split(struct reader *r)
 		NUM(k->at - r->p));
 }
 
+static bool is_number(uint32_t type)
+{
+	return type == T_U32 || type == T_I32 || type == T_U64 || type == T_I64;
+}
+
 /* Sizes a loader makes tables with. */
 static int check_sizes(struct reader *r)
 {
@@ -388,7 +394,7 @@ static int check_sizes(struct reader *r)
 
 		if (k == NULL)
 			continue;
-		if (k->type != T_U32 && k->type != T_I32 && k->type != T_U64 && k->type != T_I64)
+		if (!is_number(k->type))
 			return refuse_value(r, k, sizes[i].must);
 		x = number(k->at, type_size[k->type]);
 		if (x == 0 || x > sizes[i].max)
@@ -396,6 +402,41 @@ static int check_sizes(struct reader *r)
 		*sizes[i].ret = x;
 	}
 	return 0;
+}
+
+/* ---- what attention keeps: facts only, nothing is refused for them ---- */
+
+#define MAX_HEADS ((uint64_t)1 << 16) /* also of numbers in a head: so no product wraps */
+
+/* A number that is one for all layers or a list with one for each; def when the file does not
+ * say or what it says makes no sense. */
+static uint64_t of_layer(const struct reader *r, const char *name, uint64_t layer, uint64_t def)
+{
+	const struct pair *k = find(r, span_of(r->f.arch), name);
+	bool is_array = k != NULL && k->type == T_ARRAY;
+	uint32_t type = k == NULL ? T_STRING : is_array ? k->item : k->type;
+	uint64_t x;
+
+	if (!is_number(type) || (is_array && layer >= k->n))
+		return def;
+	x = number(k->at + (is_array ? layer * type_size[type] : 0), type_size[type]);
+	return x <= MAX_HEADS ? x : def;
+}
+
+/* Of the heads' width where the file does not give it: the embedding in equal parts. */
+static void read_attention(struct reader *r)
+{
+	for (uint64_t i = 0; i < r->f.n_layers; i++) {
+		uint64_t heads = of_layer(r, ".attention.head_count", i, 0);
+		uint64_t kv_heads = of_layer(r, ".attention.head_count_kv", i, heads);
+		uint64_t width = heads > 0 ? r->f.n_embd / heads : 0;
+		uint64_t n_ff = of_layer(r, ".feed_forward_length", i, 0);
+
+		r->f.n_kv_values += kv_heads * (of_layer(r, ".attention.key_length", i, width) +
+						       of_layer(r, ".attention.value_length", i, width));
+		r->f.n_heads = heads > r->f.n_heads ? heads : r->f.n_heads;
+		r->f.n_ff = n_ff > r->f.n_ff ? n_ff : r->f.n_ff;
+	}
 }
 
 static bool is_list(const struct pair *k, uint8_t item_size)
@@ -442,7 +483,11 @@ static int check_values(struct reader *r)
 		rc = check_split(r);
 	if (rc == 0)
 		rc = check_sizes(r);
-	return rc == 0 ? check_tokens(r) : rc;
+	if (rc == 0)
+		rc = check_tokens(r);
+	if (rc == 0)
+		read_attention(r);
+	return rc;
 }
 
 /* ---- tensors ---- */
@@ -525,7 +570,7 @@ static int place_tensor(struct reader *r, const struct tensor *t, bool is_after_
 		return REFUSE(r,
 			"Tensor \"%s\" (entry at byte " BYTE ") begins at byte " BYTE " and ends past the end of the file, "
 			"which has " BYTE " bytes. " CUT,
-			show(t->name).text, NUM(t->from), NUM(r->f.data_start + t->offset), NUM(r->n));
+			show(t->name).text, NUM(t->from), NUM(r->f.data_start + t->offset), NUM(r->size));
 	r->next = b.n != 0 ? align_up(t->offset + t->n / b.n * b.size, r->alignment) : t->offset;
 	return 0;
 }
@@ -535,10 +580,10 @@ static int place_tensors(struct reader *r, const struct tensor *tensors)
 	bool is_after_unknown = false;
 
 	r->f.data_start = align_up(r->at, r->alignment);
-	if (r->f.data_start > r->n)
-		return REFUSE(r, "The file ends at byte " BYTE ", before the weights. " CUT, NUM(r->n));
+	if (r->f.data_start > r->size)
+		return REFUSE(r, "The file ends at byte " BYTE ", before the weights. " CUT, NUM(r->size));
 	for (uint64_t i = 0; i < r->f.n_tensors; i++) {
-		if (place_tensor(r, &tensors[i], is_after_unknown, r->n - r->f.data_start) < 0)
+		if (place_tensor(r, &tensors[i], is_after_unknown, r->size - r->f.data_start) < 0)
 			return ERR_MALFORMED;
 		is_after_unknown = block_of(tensors[i].type).n == 0;
 	}
@@ -567,7 +612,12 @@ static int read_tensors(struct reader *r)
 
 int gguf_check(struct span file, struct gguf_facts *ret, struct buf *why)
 {
-	struct reader r = { .p = (const uint8_t *)file.p, .n = file.n, .why = why };
+	return gguf_check_head(file, file.n, ret, why);
+}
+
+int gguf_check_head(struct span head, uint64_t file_size, struct gguf_facts *ret, struct buf *why)
+{
+	struct reader r = { .p = (const uint8_t *)head.p, .n = head.n, .size = file_size, .why = why };
 	int rc = read_head(&r);
 
 	if (rc == 0)
