@@ -160,6 +160,11 @@ static void on_engine_exit(void *ctx, size_t index, int wstatus)
 	feed(ctx, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = index, .wstatus = wstatus });
 }
 
+static void on_engine_stop(void *ctx, size_t index, int signo)
+{
+	feed(ctx, &(struct agent_event){ .type = AGENT_EV_ENGINE_STOPPED, .engine = index, .signo = signo });
+}
+
 static void on_tick(void *ctx)
 {
 	feed(ctx, &(struct agent_event){ .type = AGENT_EV_TICK });
@@ -215,6 +220,8 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.hub_lease_ms = s->hub_lease_ms,
 		.drain_ms = s->drain_ms,
 		.load_timeout_ms = s->engine.load_timeout_ms,
+		.token_timeout_ms = s->engine.token_timeout_ms,
+		.prompt_timeout_ms = s->engine.prompt_timeout_ms,
 		.engine_backoff_min_ms = s->engine.backoff_min_ms,
 		.engine_backoff_max_ms = s->engine.backoff_max_ms,
 		.quarantine_deaths = s->engine.quarantine_deaths,
@@ -253,7 +260,7 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 
 static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
 {
-	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit };
+	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit, on_engine_stop };
 	int rc = loop_new(on_stop, d, &d->loop);
 
 	if (rc == 0)

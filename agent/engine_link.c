@@ -15,6 +15,7 @@
 
 #define OUT_MAX ((size_t)16 << 20)    /* of messages an engine has not read yet */
 #define KEEP_MAX ((size_t)64 << 10)   /* a buffer that grew past this is given back when empty */
+#define LAST_READS 64                 /* of what it said before it died: more than a socket holds */
 #define ARENA_SIZE ((size_t)32 << 10) /* lists of one message from an engine: PROTO_MAX_FRAME_TOKENS and to spare */
 
 struct engine_link {
@@ -154,22 +155,32 @@ static void on_exit_of_child(void *ctx, int wstatus)
 {
 	struct engine_link *l = ctx;
 
+	/* A process it started may hold the other end, and talk on.  The number is the group's: it is not reaped yet. */
+	(void)kill(-l->pid, SIGKILL);
 	/* What it said before it died counts. */
-	while (l->io != NULL && read_some(l))
+	for (int i = 0; i < LAST_READS && l->io != NULL && read_some(l); i++)
 		;
 	forget_child(l);
 	l->cb.exited(l->ctx, l->index, wstatus);
 }
 
+static void on_stop_of_child(void *ctx, int signo)
+{
+	struct engine_link *l = ctx;
+
+	l->cb.stopped(l->ctx, l->index, signo);
+}
+
 static int watch(struct engine_link *l)
 {
+	static const struct loop_child_callbacks callbacks = { on_exit_of_child, on_stop_of_child };
 	int flags = fcntl(l->fd, F_GETFL), rc;
 
 	if (flags < 0 || fcntl(l->fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	rc = loop_io_new(l->loop, l->fd, EPOLLIN, on_io, l, &l->io);
 	if (rc == 0)
-		rc = loop_child_new(l->loop, l->pid, on_exit_of_child, l, &l->child);
+		rc = loop_child_new(l->loop, l->pid, &callbacks, l, &l->child);
 	return rc;
 }
 

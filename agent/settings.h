@@ -29,7 +29,7 @@ struct settings {
 	struct broker_settings broker;
 	struct {
 		char *path;
-		uint64_t load_timeout_ms, backoff_min_ms, backoff_max_ms;
+		uint64_t load_timeout_ms, token_timeout_ms, prompt_timeout_ms, backoff_min_ms, backoff_max_ms;
 		uint64_t quarantine_deaths, quarantine_window_ms, quarantine_ms;
 	} engine;
 	struct model_settings *models;

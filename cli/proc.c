@@ -118,7 +118,7 @@ int proc_start(struct proc *p)
 	if (rc < 0)
 		return rc;
 	p->started_ms = clock_ms();
-	rc = loop_child_new(p->loop, pid, on_exit_of, p, &p->child);
+	rc = loop_child_new(p->loop, pid, &(struct loop_child_callbacks){ .exited = on_exit_of }, p, &p->child);
 	if (rc == 0)
 		rc = write_pid(p, pid);
 	if (rc < 0 && p->child == NULL) {

@@ -80,6 +80,8 @@ static void fill_defaults(struct agent_config *c)
 	default_to(&c->hub_lease_ms, 20000);
 	default_to(&c->drain_ms, 30000);
 	default_to(&c->load_timeout_ms, 60000);
+	default_to(&c->token_timeout_ms, 10000);
+	default_to(&c->prompt_timeout_ms, 20000);
 	default_to(&c->engine_backoff_min_ms, 250);
 	default_to(&c->engine_backoff_max_ms, 30000);
 	default_to(&c->quarantine_window_ms, 5 * 60000);
@@ -362,6 +364,10 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 	case AGENT_EV_ENGINE_EXIT:
 		if (ev->engine < a->n_engines)
 			engine_exited(&a->engines[ev->engine], ev);
+		break;
+	case AGENT_EV_ENGINE_STOPPED:
+		if (ev->engine < a->n_engines)
+			engine_stopped(&a->engines[ev->engine], ev->signo);
 		break;
 	case AGENT_EV_SAMPLE: a->sample = *ev->sample; break;
 	case AGENT_EV_BUTTON: drain(a, !a->is_drained, true); break;

@@ -40,6 +40,8 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	uint64_t hub_lease_ms;     /* silence of the hub after which work stops */
 	uint64_t drain_ms;         /* how long running jobs may go on when stopping */
 	uint64_t load_timeout_ms;  /* without any progress */
+	/* How long a loaded engine may say nothing, and how much longer for each KiB of prompts it reads. */
+	uint64_t token_timeout_ms, prompt_timeout_ms;
 	uint64_t engine_backoff_min_ms, engine_backoff_max_ms;
 	/* So many deaths of a model's engine inside the window: no more tries for a while. */
 	uint64_t quarantine_deaths; /* 0: never */
@@ -57,6 +59,9 @@ enum agent_rule {
 	AGENT_RULE_EPOCH = 1 << 0,     /* a job for another epoch is not for this life */
 	AGENT_RULE_ATTEMPT = 1 << 1,   /* a lower attempt than known is stale */
 	AGENT_RULE_DUPLICATE = 1 << 2, /* a known attempt is not started twice */
+	AGENT_RULE_ENGINE_INDEX = 1 << 3, /* the engine's tokens follow each other */
+	AGENT_RULE_ENGINE_COUNT = 1 << 4, /* and its DONE counts them */
+	AGENT_RULE_ENGINE_PATIENCE = 1 << 5, /* an engine that says nothing has hung */
 };
 
 enum agent_phase { AGENT_PHASE_START, AGENT_PHASE_CONNECTING, AGENT_PHASE_REGISTERING, AGENT_PHASE_READY, AGENT_PHASE_DRAINING,
@@ -79,6 +84,7 @@ enum agent_event_type {
 	AGENT_EV_CONTROL,      /* control */
 	AGENT_EV_ENGINE,       /* engine, engine_msg: a message from that child; NULL: bytes that are none */
 	AGENT_EV_ENGINE_EXIT,  /* engine; wstatus of waitpid, or -errno of a failed start */
+	AGENT_EV_ENGINE_STOPPED, /* engine, signo: it stands still, by SIGSTOP or the like */
 	AGENT_EV_SAMPLE,       /* sample */
 	AGENT_EV_BUTTON,       /* a short press of the box's button: drain, or resume whoever drained it */
 	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */
@@ -89,7 +95,7 @@ struct agent_event {
 	enum agent_event_type type;
 	uint64_t conn;
 	size_t engine; /* index of the model */
-	int wstatus;
+	int wstatus, signo;
 	union {
 		const struct hub_status *hub_status;
 		const struct status *status;

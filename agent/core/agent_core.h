@@ -6,6 +6,7 @@
  *   jobs.c     the job table: ending, forgetting; what the hub asks about jobs
  *   stream.c   tokens of a job: kept, framed, windowed, sent again
  *   engines.c  one state machine a model: start, load, run, die, try again
+ *   patience.c when an engine that says nothing has hung
  *   quarantine.c  an engine that dies too often
  *   report.c   registration, status, heartbeat
  *   gpio.c     lights and button of the box: apart, knows agent_view() only
@@ -113,7 +114,8 @@ enum engine_ev {
 struct run {
 	uint64_t number;       /* 0: free */
 	struct job *job;       /* NULL: the job has ended here, the engine is still to say so */
-	uint64_t cancelled_ms; /* 0: not cancelled */
+	bool is_cancelled;
+	uint64_t due_ms, reading_ms, held_back; /* patience.c */
 };
 
 #define QUARANTINE_SUSPECTS 128
@@ -129,7 +131,9 @@ struct engine {
 	enum engine_state state;
 	bool is_wanted;
 	uint64_t timer_ms; /* when EV_TIMEOUT is due */
-	uint64_t heard_ms, pinged_ms, ready_ms;
+	uint64_t heard_ms, pinged_ms, due_ms, ready_ms;
+	unsigned n_pings; /* without an answer yet */
+	unsigned n_idle_progress;
 	unsigned failures; /* in a row */
 	bool is_quarantined; /* or about to be, when the child is gone */
 	uint64_t deaths[AGENT_MAX_QUARANTINE_DEATHS]; /* when, oldest first */
@@ -289,6 +293,7 @@ bool engine_row(enum engine_state state, enum engine_ev ev, enum engine_state *r
 int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *in);
 void engine_message(struct engine *e, const struct agent_event *in);
 void engine_exited(struct engine *e, const struct agent_event *in);
+void engine_stopped(struct engine *e, int signo);
 void engine_start(struct engine *e);
 void engine_load(struct engine *e); /* an operator wants it: what was before is forgotten */
 bool engine_has_child(const struct engine *e);
@@ -301,6 +306,16 @@ bool engine_is_settled(const struct engine *e);
 enum model_state engine_model_state(const struct engine *e);
 struct engine *engine_find(struct agent *a, struct span model);
 extern const char *const engine_state_names[];
+
+/* patience.c */
+void patience_begin(struct engine *e, struct run *run);     /* it was told to generate */
+void patience_cancelled(struct engine *e, struct run *run); /* … to stop */
+void patience_spoke(struct engine *e, struct run *run);     /* tokens came */
+void patience_heard(struct engine *e);                      /* anything came */
+bool patience_wants_ping(const struct engine *e);
+uint64_t patience_end(const struct engine *e); /* when to look again: a ping, or the end of it */
+bool patience_is_over(const struct engine *e); /* with the engine, or with a cancelled run */
+struct run *patience_overdue(struct engine *e); /* a run without tokens for too long; NULL: none */
 
 /* quarantine.c */
 void quarantine_note(struct engine *e);   /* it died, its runs are still known; may set is_quarantined */

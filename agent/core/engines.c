@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #define RUNS_MAX 256
-#define PING_MS 10000    /* of an engine that says nothing by itself */
-#define SILENCE_MS 60000 /* a decode step of a big model on a small box may take long */
+#define IDLE_PROGRESS_MAX 1000 /* messages about progress that tell of none */
 #define QUIT_MS 1000
 #define KILL_MS 5000
 
@@ -39,9 +38,10 @@ static void kill_child(struct engine *e)
 
 void engine_cancel(struct engine *e, struct run *run)
 {
-	if (e->state != ENGINE_STATE_READY || run->cancelled_ms != 0)
+	if (e->state != ENGINE_STATE_READY || run->is_cancelled)
 		return;
-	run->cancelled_ms = max_u64(now_of(e), 1);
+	run->is_cancelled = true;
+	patience_cancelled(e, run);
 	tell(e, ENGINE_CANCEL)->job = run->number;
 }
 
@@ -58,6 +58,7 @@ static void generate(struct engine *e, struct run *run, struct job *j)
 	m->sampling = j->msg->sampling;
 	m->prefix = j->msg->prefix;
 	m->n_prefix = j->msg->n_prefix;
+	patience_begin(e, run);
 	job_unqueue(j);
 	job_started(j, run);
 }
@@ -168,6 +169,7 @@ static int spawn(struct engine *e, const struct agent_event *in)
 	e->is_wanted = true;
 	quarantine_try(e);
 	e->percent = 0;
+	e->n_pings = e->n_idle_progress = 0;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	out_action(e->agent, AGENT_ACT_ENGINE_START)->engine = e->index;
 	report_registration(e->agent, 0);
@@ -204,8 +206,8 @@ static int progress(struct engine *e, const struct agent_event *in)
 {
 	uint64_t percent = min_u64(in->engine_msg->percent, 100);
 
-	if (percent <= e->percent)
-		return 0; /* the time runs on */
+	if (percent <= e->percent) /* the time runs on */
+		return ++e->n_idle_progress <= IDLE_PROGRESS_MAX ? 0 : ERR_MALFORMED;
 	e->percent = percent;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	report_registration(e->agent, 1000);
@@ -234,8 +236,9 @@ static int loaded(struct engine *e, const struct agent_event *in)
 	e->percent = 100;
 	e->has_failed = false;
 	e->reason[0] = '\0';
-	e->ready_ms = e->heard_ms = e->pinged_ms = now_of(e);
-	e->timer_ms = now_of(e) + PING_MS;
+	e->ready_ms = now_of(e);
+	patience_heard(e);
+	e->timer_ms = patience_end(e);
 	report_registration(e->agent, 0);
 	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s is ready: %zu jobs at once", e->model.name.p, e->parallel);
 	return 0;
@@ -290,8 +293,9 @@ static int tokens(struct engine *e, const struct agent_event *in)
 	j = run->job;
 	if (j == NULL)
 		return 0; /* said before the engine saw the cancel */
-	if (m->index != stream_end(&j->stream))
+	if (RULE(e->agent, ENGINE_INDEX) && m->index != stream_end(&j->stream))
 		return ERR_MALFORMED;
+	patience_spoke(e, run);
 	rc = stream_add(&j->stream, m);
 	if (rc == ERR_TOOBIG)
 		job_fail(j, CODE_TOO_LARGE, SPAN("the answer is longer than an answer may be"));
@@ -312,7 +316,7 @@ static int done(struct engine *e, const struct agent_event *in)
 
 	if (run == NULL || m->finish == FINISH_NONE || m->finish >= FINISH_COUNT)
 		return ERR_MALFORMED;
-	if (run->job != NULL && m->index != stream_end(&run->job->stream))
+	if (RULE(e->agent, ENGINE_COUNT) && run->job != NULL && m->index != stream_end(&run->job->stream))
 		return ERR_MALFORMED;
 	j = run_end(e, run);
 	if (j != NULL)
@@ -334,27 +338,37 @@ static int job_error(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
-static bool is_cancel_overdue(const struct engine *e)
+/* One that answers what it was not asked could keep us busy for ever. */
+static int pong(struct engine *e, const struct agent_event *in)
 {
-	for (size_t i = 0; i < e->n_runs; i++)
-		if (e->runs[i].cancelled_ms != 0 && now_of(e) - e->runs[i].cancelled_ms >= SILENCE_MS)
-			return true;
-	return false;
+	(void)in;
+	if (e->n_pings == 0)
+		return ERR_MALFORMED;
+	e->n_pings--;
+	return 0;
 }
 
 static int look_after(struct engine *e, const struct agent_event *in)
 {
+	struct run *run;
+
 	(void)in;
-	if (now_of(e) - e->heard_ms >= SILENCE_MS || is_cancel_overdue(e)) {
+	if (patience_is_over(e)) {
 		quarantine_note(e);
-		give_up(e, CODE_BATCH_TIMEOUT, OUT_TEXT(e->agent, "the engine did not answer for %u s", SILENCE_MS / 1000));
+		give_up(e, CODE_BATCH_TIMEOUT,
+			OUT_TEXT(e->agent, "the engine hung: it did not answer for %u ms",
+				(unsigned)(now_of(e) - e->heard_ms)));
 		return 0;
 	}
-	if (now_of(e) - max_u64(e->heard_ms, e->pinged_ms) >= PING_MS) {
+	/* The engine lives: so far only this job is lost. */
+	while ((run = patience_overdue(e)) != NULL)
+		job_fail(run->job, CODE_BATCH_TIMEOUT, SPAN("the engine brought no token of the job in time"));
+	if (patience_wants_ping(e)) {
 		(void)tell(e, ENGINE_PING);
+		e->n_pings++;
 		e->pinged_ms = now_of(e);
 	}
-	e->timer_ms = now_of(e) + PING_MS;
+	e->timer_ms = patience_end(e);
 	return 0;
 }
 
@@ -431,10 +445,10 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 	[S(STARTING)] = { EV(HELLO) = { S(LOADING), hello }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
 	[S(LOADING)] = { EV(PROGRESS) = { S(LOADING), progress }, EV(LOADED) = { S(READY), loaded },
-		EV(ERROR) = { S(STOPPING), load_failed }, EV(PONG) = { S(LOADING), nop }, EV(EXIT) = { S(BACKOFF), died },
+		EV(ERROR) = { S(STOPPING), load_failed }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
 	[S(READY)] = { EV(TOKENS) = { S(READY), tokens }, EV(DONE) = { S(READY), done }, EV(ERROR) = { S(READY), job_error },
-		EV(PONG) = { S(READY), nop }, EV(EXIT) = { S(BACKOFF), died }, EV(TIMEOUT) = { S(READY), look_after },
+		EV(PONG) = { S(READY), pong }, EV(EXIT) = { S(BACKOFF), died }, EV(TIMEOUT) = { S(READY), look_after },
 		EV(STOP) = { S(STOPPING), quit } },
 	/* What it still says on its way out is of no interest. */
 	[S(STOPPING)] = { EV(HELLO) = { S(STOPPING), nop }, EV(PROGRESS) = { S(STOPPING), nop },
@@ -487,20 +501,31 @@ static enum engine_ev event_of(const struct engine_msg *m)
 	}
 }
 
-/* An engine that says what it must not say is not to be trusted with anything else. */
+/* It cannot be trusted with anything any more. */
+static void fault(struct engine *e, struct span reason)
+{
+	if (!has_child(e) || e->state == ENGINE_STATE_STOPPING)
+		return;
+	quarantine_note(e);
+	give_up(e, CODE_ENGINE_CRASHED, reason);
+}
+
 void engine_message(struct engine *e, const struct agent_event *in)
 {
 	enum engine_ev ev = event_of(in->engine_msg);
 	int rc = ev == ENGINE_EV_COUNT ? ERR_MALFORMED : engine_step(e, ev, in);
 
-	e->heard_ms = now_of(e);
+	patience_heard(e);
 	if (rc >= 0)
 		return;
 	e->agent->counters.engine_bad_messages++;
-	if (!has_child(e) || e->state == ENGINE_STATE_STOPPING)
-		return;
-	quarantine_note(e);
-	give_up(e, CODE_ENGINE_CRASHED, SPAN("the engine sent a message that is not valid and was ended"));
+	fault(e, SPAN("the engine sent a message that is not valid and was ended"));
+}
+
+/* Whether it is to go on or not, its jobs cannot wait for that. */
+void engine_stopped(struct engine *e, int signo)
+{
+	fault(e, OUT_TEXT(e->agent, "the engine was stopped by signal %d and was ended", signo));
 }
 
 void engine_exited(struct engine *e, const struct agent_event *in)

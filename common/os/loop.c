@@ -46,7 +46,7 @@ struct loop_timer {
 
 struct loop_child {
 	sd_event_source *source;
-	void (*fn)(void *ctx, int wstatus);
+	struct loop_child_callbacks cb;
 	void *ctx;
 };
 
@@ -285,28 +285,36 @@ struct loop_timer *loop_timer_free(struct loop_timer *t)
 	return NULL;
 }
 
+/* sd-event looks twice at a stop, the second time to take it off the kernel's list.  When the child went on
+ * or died in between, the second look leaves zeros: then there is nothing to tell, or another event follows. */
 static int on_child(sd_event_source *s, const siginfo_t *si, void *ctx)
 {
 	struct loop_child *c = ctx;
-	int wstatus = si->si_code == CLD_EXITED   ? W_EXITCODE(si->si_status, 0)
-		      : si->si_code == CLD_DUMPED ? W_EXITCODE(0, si->si_status) | WCOREFLAG
-						  : W_EXITCODE(0, si->si_status);
 
-	(void)s;
-	c->fn(c->ctx, wstatus);
+	switch (si->si_code) {
+	case CLD_EXITED: c->cb.exited(c->ctx, W_EXITCODE(si->si_status, 0)); break;
+	case CLD_KILLED: c->cb.exited(c->ctx, W_EXITCODE(0, si->si_status)); break;
+	case CLD_DUMPED: c->cb.exited(c->ctx, W_EXITCODE(0, si->si_status) | WCOREFLAG); break;
+	default:
+		/* Once told it is off, unlike for an end that must not be all.  Cannot fail on a source of a running loop.
+		 */
+		(void)sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+		if (si->si_code == CLD_STOPPED)
+			c->cb.stopped(c->ctx, si->si_status);
+	}
 	return 0;
 }
 
-int loop_child_new(struct loop *l, pid_t pid, void (*fn)(void *ctx, int wstatus), void *ctx, struct loop_child **ret)
+int loop_child_new(struct loop *l, pid_t pid, const struct loop_child_callbacks *cb, void *ctx, struct loop_child **ret)
 {
 	struct loop_child *c = calloc(1, sizeof(*c));
 	int rc;
 
 	if (c == NULL)
 		return ERR_NOMEM;
-	c->fn = fn;
+	c->cb = *cb;
 	c->ctx = ctx;
-	rc = sd_event_add_child(l->event, &c->source, pid, WEXITED, on_child, c);
+	rc = sd_event_add_child(l->event, &c->source, pid, WEXITED | (cb->stopped != NULL ? WSTOPPED : 0), on_child, c);
 	if (rc < 0) {
 		free(c);
 		return rc;

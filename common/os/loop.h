@@ -54,8 +54,13 @@ void loop_timer_at(struct loop_timer *t, uint64_t at_ms);
 void loop_timer_off(struct loop_timer *t);
 struct loop_timer *loop_timer_free(struct loop_timer *t);
 
-/* fn runs once when the child ends (it is reaped); wstatus as of waitpid(). */
-SHOAL_CHECK int loop_child_new(struct loop *l, pid_t pid, void (*fn)(void *ctx, int wstatus), void *ctx, struct loop_child **ret);
+struct loop_child_callbacks {
+	void (*exited)(void *ctx, int wstatus); /* once, then it is reaped; as of waitpid() */
+	/* A stop, by the signal; NULL: of no interest.  One that is taken back before it is seen is not told. */
+	void (*stopped)(void *ctx, int signo);
+};
+SHOAL_CHECK int loop_child_new(
+	struct loop *l, pid_t pid, const struct loop_child_callbacks *cb, void *ctx, struct loop_child **ret);
 void loop_child_kill(struct loop_child *c, int signo); /* by pidfd: never a stranger */
 struct loop_child *loop_child_free(struct loop_child *c); /* does not end the child */
 

@@ -22,6 +22,7 @@ struct agent_config rig_config(void)
 		.hub_lease_ms = 10000,
 		.drain_ms = 3000,
 		.load_timeout_ms = 8000,
+		.token_timeout_ms = 3600 * 1000, /* tests of other things let engines say little */
 		.engine_backoff_min_ms = 250,
 		.engine_backoff_max_ms = 4000,
 		.keep_ended_ms = 30000,

@@ -209,7 +209,7 @@ static struct {
 	uint64_t types[8];
 	size_t n, n_bad;
 	bool exited, kill_on_first;
-	int wstatus;
+	int wstatus, stopped_by;
 } heard;
 
 static void on_stop(void *ctx, int signo)
@@ -246,6 +246,14 @@ static void on_exit_of_engine(void *ctx, size_t index, int wstatus)
 	loop_exit(loop, 0);
 }
 
+static void on_stop_of_engine(void *ctx, size_t index, int signo)
+{
+	(void)ctx;
+	(void)index;
+	heard.stopped_by = signo;
+	engine_link_kill(link_);
+}
+
 static void too_long(void *ctx)
 {
 	(void)ctx;
@@ -255,7 +263,7 @@ static void too_long(void *ctx)
 /* Starts the program and runs the loop to its end. */
 static void live(const char *path)
 {
-	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine };
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine };
 	struct loop_timer *limit;
 
 	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
@@ -336,6 +344,48 @@ Test(engine_link, one_that_closes_its_end_is_ended)
 	cr_assert(WIFSIGNALED(heard.wstatus) && WTERMSIG(heard.wstatus) == SIGKILL);
 }
 
+Test(engine_link, one_that_is_stopped_is_told_at_once)
+{
+	live_script("kill -STOP $$; sleep 20");
+	cr_assert_eq(heard.stopped_by, SIGSTOP);
+	cr_assert(WIFSIGNALED(heard.wstatus) && WTERMSIG(heard.wstatus) == SIGKILL);
+}
+
+/* Dead and not reaped yet is dead. */
+static bool is_alive(int pid)
+{
+	char path[64], line[512] = "", *state;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	(void)!fgets(line, sizeof(line), f);
+	fclose(f);
+	state = strrchr(line, ')');
+	return state != NULL && strncmp(state, ") Z", 3) != 0;
+}
+
+/* It writes for ever to the end that the engine left it; PONGs, as valid as can be. */
+Test(engine_link, what_the_engine_started_ends_with_it)
+{
+	char path[] = "/tmp/shoal-pid-XXXXXX", body[256], text[32] = "";
+	int fd = mkstemp(path);
+
+	cr_assert_geq(fd, 0);
+	(void)snprintf(body, sizeof(body),
+		"while printf '\\000\\000\\000\\003\\241\\001\\006' >&3; do :; done & echo $! >%s; exit 0", path);
+	live_script(body);
+	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 0);
+	cr_assert_gt(read(fd, text, sizeof(text) - 1), 0);
+	for (int i = 0; i < 5000 && is_alive(atoi(text)); i++)
+		(void)usleep(1000); /* it is not our child: nobody tells us */
+	cr_assert_not(is_alive(atoi(text)), "it lives on");
+	close(fd);
+	(void)unlink(path);
+}
+
 Test(engine_link, its_own_exit_status_is_seen)
 {
 	live_script("exit 7");
@@ -344,7 +394,7 @@ Test(engine_link, its_own_exit_status_is_seen)
 
 Test(engine_link, a_program_that_is_not_there_is_an_error_at_once)
 {
-	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine };
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine };
 
 	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
 	cr_assert_eq(engine_link_new(loop, 3, "/nonexistent/engine", &cb, NULL, &link_), 0);

@@ -15,6 +15,7 @@ struct probe {
 	struct loop_io *io;
 	struct loop_timer *timer;
 	struct loop_child *child;
+	int stopped_by;
 	int calls, order[8], n_order, wstatus;
 	uint64_t at_ms;
 	bool done;
@@ -234,8 +235,18 @@ static void on_exit_of_child(void *ctx, int wstatus)
 	p->done = true;
 }
 
-static void run_shell(struct probe *p, const char *command)
+static void on_stop_of_child(void *ctx, int signo)
 {
+	struct probe *p = ctx;
+
+	p->calls++;
+	p->stopped_by = signo;
+	p->done = true;
+}
+
+static pid_t run_shell(struct probe *p, const char *command)
+{
+	static const struct loop_child_callbacks callbacks = { on_exit_of_child, on_stop_of_child };
 	pid_t pid;
 
 	cr_assert_eq(child_spawn(&(struct child_spec){ .file = "/bin/sh",
@@ -247,18 +258,19 @@ static void run_shell(struct probe *p, const char *command)
 			     &pid),
 		0);
 	p->done = false;
-	cr_assert_eq(loop_child_new(p->l, pid, on_exit_of_child, p, &p->child), 0);
+	cr_assert_eq(loop_child_new(p->l, pid, &callbacks, p, &p->child), 0);
+	return pid;
 }
 
 Test(loop, the_end_of_a_child_is_told_with_its_status_and_it_is_reaped)
 {
 	struct probe p = { .l = help_loop() };
 
-	run_shell(&p, "exit 5");
+	(void)run_shell(&p, "exit 5");
 	cr_assert(help_wait_flag(p.l, &p.done));
 	cr_assert(WIFEXITED(p.wstatus) && WEXITSTATUS(p.wstatus) == 5);
 
-	run_shell(&p, "kill -9 $$");
+	(void)run_shell(&p, "kill -9 $$");
 	cr_assert(help_wait_flag(p.l, &p.done));
 	cr_assert(WIFSIGNALED(p.wstatus) && WTERMSIG(p.wstatus) == SIGKILL);
 
@@ -271,10 +283,55 @@ Test(loop, a_child_can_be_killed)
 {
 	struct probe p = { .l = help_loop() };
 
-	run_shell(&p, "exec sleep 600");
+	(void)run_shell(&p, "exec sleep 600");
 	loop_child_kill(p.child, SIGTERM);
 	cr_assert(help_wait_flag(p.l, &p.done));
 	cr_assert(WIFSIGNALED(p.wstatus) && WTERMSIG(p.wstatus) == SIGTERM);
+	loop_free(p.l);
+}
+
+Test(loop, each_stop_of_a_child_is_told_and_then_its_end)
+{
+	struct probe p = { .l = help_loop() };
+	pid_t pid = run_shell(&p, "exec sleep 600");
+
+	for (int i = 1; i <= 2; i++) {
+		p.done = false;
+		cr_assert_eq(kill(pid, SIGSTOP), 0);
+		cr_assert(help_wait_flag(p.l, &p.done));
+		cr_assert(p.stopped_by == SIGSTOP && p.calls == i);
+		cr_assert_eq(kill(pid, SIGCONT), 0);
+	}
+	p.done = false;
+	loop_child_kill(p.child, SIGKILL);
+	cr_assert(help_wait_flag(p.l, &p.done));
+	cr_assert(WIFSIGNALED(p.wstatus) && WTERMSIG(p.wstatus) == SIGKILL);
+	loop_free(p.l);
+}
+
+/* The loop sees only what is so when it looks; whatever that is, the end is told once, as an end. */
+Test(loop, stops_and_continuations_in_a_hurry_are_never_taken_for_an_end)
+{
+	struct probe p = { .l = help_loop() };
+	pid_t pid = run_shell(&p, "exec sleep 600");
+
+	for (int i = 0; i < 300; i++) {
+		cr_assert_eq(kill(pid, SIGSTOP), 0);
+		if (i % 3 == 0)
+			cr_assert_geq(loop_turn(p.l, 0), 0);
+		cr_assert_eq(kill(pid, SIGCONT), 0);
+		if (i % 2 == 0)
+			cr_assert_geq(loop_turn(p.l, 0), 0);
+	}
+	cr_assert_eq(p.wstatus, 0);
+	cr_assert_not_null(p.child);
+	(void)kill(pid, SIGSTOP);
+	(void)kill(pid, SIGKILL);
+	while (p.child != NULL) {
+		p.done = false;
+		cr_assert(help_wait_flag(p.l, &p.done));
+	}
+	cr_assert(WIFSIGNALED(p.wstatus) && WTERMSIG(p.wstatus) == SIGKILL);
 	loop_free(p.l);
 }
 
