@@ -1,6 +1,6 @@
 # llama.cpp as target `llama`: the system's (pkg-config llama), else the copy that
 # scripts/setup unpacked into the cache.
-pkg_check_modules(LLAMA QUIET IMPORTED_TARGET llama)
+pkg_check_modules(LLAMA QUIET IMPORTED_TARGET GLOBAL llama)
 add_library(llama INTERFACE)
 if(LLAMA_FOUND)
 	target_link_libraries(llama INTERFACE PkgConfig::LLAMA)

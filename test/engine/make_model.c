@@ -1,25 +1,43 @@
-/* make_model - small model files for tests, made from the bundled one.
+/* make_model - model files for tests and benchmarks, made from the bundled one.
  *
- * Usage: make_model IN OUT KIND [WIDTH LAYERS]
+ * Usage: make_model IN OUT KIND [SIZE]
  *
- * KIND f16, q8_0, q4_0, q4_k, iq4_nl: two layers of random weights, wide enough for blocks of 256, stored
- * so, with the tokenizer of IN; other sizes when they are given.  KIND no-template: IN without its chat template.  The
- * numbers are the same each time. */
+ * KIND f16, q8_0, q4_0, q4_k, iq4_nl: random weights stored so, with the tokenizer of IN.  KIND no-template:
+ * IN without its chat template.  SIZE tiny (the default): two layers, just wide enough for blocks of
+ * 256.  SIZE wide: 20 million parameters.  SIZE 35m, 90m: so many, 4,096 tokens of context, and
+ * 32,000 tokens, as models people use have: those that IN lacks are words that only answers
+ * have.  The numbers are the same each time. */
 #include <ggml.h>
 #include <gguf.h>
 #include <llama.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "rng.h"
 
-enum { HEAD = 64 };
-static int width = 256, layers = 2;
-#define HEADS (width / HEAD)
-#define KV_HEADS (HEADS / 2)
-#define HIDDEN (2 * width)
+struct shape {
+	const char *name;
+	unsigned width, layers, heads, kv_heads, hidden;
+	unsigned n_vocab, n_ctx; /* 0: as IN has them */
+	bool is_tied;            /* the embedding is the output matrix too */
+};
+
+static const struct shape shapes[] = {
+	{ "tiny", 256, 2, 4, 2, 512, 0, 0, false },
+	{ "wide", 768, 4, 12, 6, 1536, 0, 0, false },
+	{ "35m", 512, 6, 8, 4, 1536, 32000, 4096, true },
+	{ "90m", 768, 10, 12, 4, 2048, 32000, 4096, true },
+};
+
+struct writer {
+	const struct shape *shape;
+	struct gguf_context *out;
+	struct ggml_context *room;
+	struct rng rng;
+};
 
 static void die(const char *what)
 {
@@ -37,82 +55,130 @@ static float gauss(struct rng *rng)
 	return (float)sum;
 }
 
-static void add_matrix(struct gguf_context *out, struct ggml_context *room, struct rng *rng, const char *name, int64_t in,
-	int64_t n, float scale)
+static void add_matrix(struct writer *w, const char *name, int64_t in, int64_t n, float scale)
 {
-	struct ggml_tensor *t = ggml_new_tensor_2d(room, GGML_TYPE_F16, in, n);
+	struct ggml_tensor *t = ggml_new_tensor_2d(w->room, GGML_TYPE_F16, in, n);
 	ggml_fp16_t *p = t->data;
 
 	ggml_set_name(t, name);
 	for (int64_t i = 0; i < in * n; i++)
-		p[i] = ggml_fp32_to_fp16(gauss(rng) * scale);
-	gguf_add_tensor(out, t);
+		p[i] = ggml_fp32_to_fp16(gauss(&w->rng) * scale);
+	gguf_add_tensor(w->out, t);
 }
 
-static void add_ones(struct gguf_context *out, struct ggml_context *room, const char *name)
+static void add_ones(struct writer *w, const char *name)
 {
-	struct ggml_tensor *t = ggml_new_tensor_1d(room, GGML_TYPE_F32, width);
+	struct ggml_tensor *t = ggml_new_tensor_1d(w->room, GGML_TYPE_F32, w->shape->width);
 	float *p = t->data;
 
 	ggml_set_name(t, name);
-	for (int i = 0; i < width; i++)
+	for (unsigned i = 0; i < w->shape->width; i++)
 		p[i] = 1;
-	gguf_add_tensor(out, t);
+	gguf_add_tensor(w->out, t);
 }
 
-static void add_layer(struct gguf_context *out, struct ggml_context *room, struct rng *rng, int layer)
+static void add_layer(struct writer *w, unsigned layer)
 {
+	const struct shape *s = w->shape;
 	const struct {
 		const char *name;
-		int in, n;
-	} parts[] = { { "attn_q", width, width }, { "attn_k", width, HEAD * KV_HEADS }, { "attn_v", width, HEAD * KV_HEADS },
-		{ "attn_output", width, width }, { "ffn_gate", width, HIDDEN }, { "ffn_up", width, HIDDEN },
-		{ "ffn_down", HIDDEN, width } };
+		unsigned in, n;
+	} parts[] = { { "attn_q", s->width, s->width }, { "attn_k", s->width, s->width / s->heads * s->kv_heads },
+		{ "attn_v", s->width, s->width / s->heads * s->kv_heads }, { "attn_output", s->width, s->width },
+		{ "ffn_gate", s->width, s->hidden }, { "ffn_up", s->width, s->hidden },
+		{ "ffn_down", s->hidden, s->width } };
 	char name[64];
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		(void)snprintf(name, sizeof(name), "blk.%d.%s.weight", layer, parts[i].name);
-		add_matrix(out, room, rng, name, parts[i].in, parts[i].n, 1.5f / sqrtf((float)parts[i].in));
+		(void)snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, parts[i].name);
+		add_matrix(w, name, parts[i].in, parts[i].n, 1.5f / sqrtf((float)parts[i].in));
 	}
-	(void)snprintf(name, sizeof(name), "blk.%d.attn_norm.weight", layer);
-	add_ones(out, room, name);
-	(void)snprintf(name, sizeof(name), "blk.%d.ffn_norm.weight", layer);
-	add_ones(out, room, name);
+	(void)snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", layer);
+	add_ones(w, name);
+	(void)snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", layer);
+	add_ones(w, name);
 }
 
-/* Of all tensors, as ggml has them in memory; and to spare. */
-static size_t room_size(int64_t n_vocab)
+/* Tokens up to n: those of in, then words " w768", " w769", … ("\u0120" stands for a blank there). */
+static void add_words(struct gguf_context *out, const struct gguf_context *in, size_t n)
 {
-	size_t w = (size_t)width, layer = w * w * 3 + 3 * w * (size_t)HIDDEN;
+	int64_t key = gguf_find_key(in, "tokenizer.ggml.tokens"), types = gguf_find_key(in, "tokenizer.ggml.token_type");
+	size_t had = gguf_get_arr_n(in, key);
+	const char **tokens = calloc(n, sizeof(*tokens));
+	int32_t *type = calloc(n, sizeof(*type));
+	char *words = calloc(n, 16);
 
-	return 2 * (2 * (size_t)n_vocab * w + (size_t)layers * layer) + ((size_t)layers + 1) * ((size_t)64 << 10);
-}
-
-static void write_random(const struct gguf_context *in, int64_t n_vocab, const char *path)
-{
-	struct gguf_context *out = gguf_init_empty();
-	struct ggml_context *room = ggml_init((struct ggml_init_params){ .mem_size = room_size(n_vocab) });
-	struct rng rng;
-
-	if (out == NULL || room == NULL)
+	if (tokens == NULL || type == NULL || words == NULL)
 		die("no memory");
-	rng_seed(&rng, 1);
-	gguf_set_kv(out, in);
-	gguf_set_val_u32(out, "llama.block_count", (uint32_t)layers);
-	gguf_set_val_u32(out, "llama.embedding_length", (uint32_t)width);
-	gguf_set_val_u32(out, "llama.feed_forward_length", (uint32_t)HIDDEN);
-	gguf_set_val_u32(out, "llama.attention.head_count", (uint32_t)HEADS);
-	gguf_set_val_u32(out, "llama.attention.head_count_kv", (uint32_t)KV_HEADS);
-	gguf_set_val_u32(out, "llama.rope.dimension_count", HEAD);
-	add_matrix(out, room, &rng, "token_embd.weight", width, n_vocab, 1);
-	add_matrix(out, room, &rng, "output.weight", width, n_vocab, 3 / sqrtf((float)width));
-	add_ones(out, room, "output_norm.weight");
-	for (int i = 0; i < layers; i++)
-		add_layer(out, room, &rng, i);
-	if (!gguf_write_to_file(out, path, false))
+	memcpy(type, gguf_get_arr_data(in, types), had * sizeof(*type));
+	for (size_t i = 0; i < n; i++) {
+		(void)snprintf(words + i * 16, 16, "\xc4\xa0w%zu", i);
+		tokens[i] = i < had ? gguf_get_arr_str(in, key, i) : words + i * 16;
+		type[i] = i < had ? type[i] : LLAMA_TOKEN_TYPE_NORMAL;
+	}
+	gguf_set_arr_str(out, "tokenizer.ggml.tokens", tokens, n);
+	gguf_set_arr_data(out, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, type, n);
+	free(tokens);
+	free(type);
+	free(words);
+}
+
+static void add_keys(const struct writer *w, const struct gguf_context *in)
+{
+	const struct shape *s = w->shape;
+
+	gguf_set_kv(w->out, in);
+	gguf_set_val_u32(w->out, "llama.block_count", s->layers);
+	gguf_set_val_u32(w->out, "llama.embedding_length", s->width);
+	gguf_set_val_u32(w->out, "llama.feed_forward_length", s->hidden);
+	gguf_set_val_u32(w->out, "llama.attention.head_count", s->heads);
+	gguf_set_val_u32(w->out, "llama.attention.head_count_kv", s->kv_heads);
+	gguf_set_val_u32(w->out, "llama.rope.dimension_count", s->width / s->heads);
+	if (s->n_ctx != 0)
+		gguf_set_val_u32(w->out, "llama.context_length", s->n_ctx);
+	if (s->n_vocab != 0) {
+		gguf_set_val_u32(w->out, "llama.vocab_size", s->n_vocab);
+		add_words(w->out, in, s->n_vocab);
+	}
+}
+
+static size_t room_for(const struct shape *s, int64_t n_vocab)
+{
+	size_t layer = (size_t)s->width * (4 * s->width + 3 * s->hidden);
+
+	return 2 * ((size_t)n_vocab * s->width * 2 + s->layers * layer) + ((size_t)1 << 20);
+}
+
+/* A tied embedding is small beside what the layers add, or each token would be followed by itself. */
+static void write_random(const struct gguf_context *in, int64_t had_vocab, const struct shape *shape, const char *path)
+{
+	int64_t n_vocab = shape->n_vocab != 0 ? shape->n_vocab : had_vocab;
+	struct writer w = { .shape = shape, .out = gguf_init_empty() };
+
+	w.room = ggml_init((struct ggml_init_params){ .mem_size = room_for(shape, n_vocab) });
+	if (w.out == NULL || w.room == NULL)
+		die("no memory");
+	rng_seed(&w.rng, 1);
+	add_keys(&w, in);
+	add_matrix(&w, "token_embd.weight", shape->width, n_vocab, shape->is_tied ? 0.3f : 1);
+	if (!shape->is_tied)
+		add_matrix(&w, "output.weight", shape->width, n_vocab, 3 / sqrtf((float)shape->width));
+	add_ones(&w, "output_norm.weight");
+	for (unsigned i = 0; i < shape->layers; i++)
+		add_layer(&w, i);
+	if (!gguf_write_to_file(w.out, path, false))
 		die("the file cannot be written");
-	gguf_free(out);
-	ggml_free(room);
+	gguf_free(w.out);
+	ggml_free(w.room);
+}
+
+static const struct shape *find_shape(const char *name)
+{
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+		if (strcmp(name, shapes[i].name) == 0)
+			return &shapes[i];
+	die("unknown size");
+	return NULL;
 }
 
 static enum llama_ftype find_type(const char *kind)
@@ -161,14 +227,8 @@ int main(int argc, char **argv)
 	char random[4096];
 	bool is_f16;
 
-	if (argc != 4 && argc != 6)
-		die("usage: make_model IN OUT KIND [WIDTH LAYERS]");
-	if (argc == 6) {
-		width = atoi(argv[4]);
-		layers = atoi(argv[5]);
-	}
-	if (width < 2 * HEAD || width % 256 != 0 || width > 8192 || layers < 1 || layers > 128)
-		die("WIDTH is a multiple of 256, LAYERS 1 to 128");
+	if (argc != 4 && argc != 5)
+		die("usage: make_model IN OUT KIND [SIZE]");
 	in = gguf_init_from_file(argv[1], (struct gguf_init_params){ .ctx = &tensors });
 	if (in == NULL)
 		die("the model cannot be read");
@@ -177,7 +237,8 @@ int main(int argc, char **argv)
 	} else {
 		is_f16 = strcmp(argv[3], "f16") == 0;
 		(void)snprintf(random, sizeof(random), "%s%s", argv[2], is_f16 ? "" : ".f16");
-		write_random(in, ggml_get_tensor(tensors, "token_embd.weight")->ne[1], random);
+		write_random(in, ggml_get_tensor(tensors, "token_embd.weight")->ne[1],
+			find_shape(argc == 5 ? argv[4] : "tiny"), random);
 		if (!is_f16) {
 			quantize(random, argv[2], argv[3]);
 			(void)remove(random);

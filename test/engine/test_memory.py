@@ -27,7 +27,7 @@ def case(name, good, told):
 
 
 def make(path, kind):
-    subprocess.run([TOOLS / "make_model", BUNDLED, path, kind, "768", "4"], check=True, capture_output=True)
+    subprocess.run([TOOLS / "make_model", BUNDLED, path, kind, "wide"], check=True, capture_output=True)
     return path
 
 
