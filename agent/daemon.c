@@ -248,6 +248,7 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 			.path = span_of(m->file),
 			.n_ctx = m->context,
 			.parallel = m->parallel,
+			.keep = m->keep,
 			.batch_tokens = m->batch_tokens,
 			.prefill_chunk = m->prefill_chunk,
 			.threads = m->threads,

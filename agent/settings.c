@@ -49,6 +49,8 @@ static const struct config_option model_options[] = {
 	{ "context", CONFIG_UINT, MODEL(context), .max = 1 << 24, .def = "0", .unit = "tokens",
 		.help = "how many tokens one job may hold; 0: as trained" },
 	{ "parallel", CONFIG_UINT, MODEL(parallel), .min = 1, .max = 64, .def = "4", .help = "jobs that run at once" },
+	{ "keep", CONFIG_UINT, MODEL(keep), .max = 64, .def = "0",
+		.help = "places beyond parallel for computed prompts of ended jobs; each costs the memory of one more job" },
 	{ "batch_tokens", CONFIG_UINT, MODEL(batch_tokens), .max = 65536, .def = "0", .unit = "tokens",
 		.help = "in one step of the engine; 0: the engine's choice" },
 	{ "prefill_chunk", CONFIG_UINT, MODEL(prefill_chunk), .max = 65536, .def = "0", .unit = "tokens",

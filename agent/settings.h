@@ -9,7 +9,7 @@
 
 struct model_settings {
 	char *name, *file, *sha256;
-	uint64_t context, parallel, batch_tokens, prefill_chunk, threads;
+	uint64_t context, parallel, keep, batch_tokens, prefill_chunk, threads;
 	bool exact;
 };
 

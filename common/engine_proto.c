@@ -35,6 +35,7 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_UINTS(T, prefix, 28, 0, PROTO_MAX_TOKENS),
 	MSG_F_BOOL(T, exact, 29, 0),
 	MSG_F_BOOL(T, fast, 30, 0),
+	MSG_F_UINT(T, keep, 31, 0, 4096),
 };
 #undef T
 const struct msg_type engine_msg_type = MSG_TYPE("engine-msg", struct engine_msg, engine_msg_fields);

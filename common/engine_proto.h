@@ -24,7 +24,7 @@ enum engine_msg_type {
 	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
 	ENGINE_PONG,
 	/* agent -> engine */
-	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast */
+	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
@@ -60,6 +60,7 @@ struct engine_msg {
 	struct span path;
 	uint64_t parallel, batch_tokens, prefill_chunk, threads; /* 0: the engine's choice */
 	bool fast; /* speed matters more than exact */
+	uint64_t keep; /* sequences beyond parallel, for prefixes of ended jobs */
 	/* GENERATE */
 	struct span prompt;
 	const struct turn *turns;

@@ -24,7 +24,7 @@ struct metrics;
 struct agent_model {
 	struct span name, path;
 	struct span digest;  /* 32 bytes expected, or empty */
-	uint64_t n_ctx, parallel, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
+	uint64_t n_ctx, parallel, keep, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
 	bool exact; /* else its engine is told to be fast */
 };
 

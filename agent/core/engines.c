@@ -195,6 +195,7 @@ static int hello(struct engine *e, const struct agent_event *in)
 	load->path = e->model.path;
 	load->n_ctx = e->model.n_ctx;
 	load->parallel = e->parallel;
+	load->keep = m->max_sequences > 0 ? min_u64(e->model.keep, m->max_sequences - e->parallel) : e->model.keep;
 	load->batch_tokens = e->model.batch_tokens;
 	load->prefill_chunk = e->model.prefill_chunk;
 	load->threads = e->model.threads;

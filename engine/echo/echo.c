@@ -58,6 +58,7 @@ struct settings {
 };
 
 struct sequence {
+	uint32_t *tokens; /* n; heap */
 	uint64_t hash; /* of all its tokens */
 	size_t n, n_answer;
 	uint32_t last;
@@ -230,13 +231,16 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 		.n_params = N_TOKENS,
 		.size = sizeof(pieces),
 		.arch = "echo",
-		.is_exact = !config->is_fast };
+		.is_exact = !config->is_fast,
+		.can_cut = true };
 	*ret = m;
 	return 0;
 }
 
 struct model *model_close(struct model *m)
 {
+	for (size_t i = 0; m != NULL && i < MAX_SEQUENCES; i++)
+		free(m->seq[i].tokens);
 	free(m);
 	return NULL;
 }
@@ -304,6 +308,18 @@ bool model_is_end(const struct model *m, uint32_t id)
 	return id == TOKEN_END;
 }
 
+static int take_token(struct model *m, struct sequence *q, uint32_t id)
+{
+	if (q->tokens == NULL && (q->tokens = calloc(m->facts.n_ctx, sizeof(*q->tokens))) == NULL)
+		return ERR_NOMEM;
+	q->tokens[q->n++] = id;
+	q->last = id;
+	q->hash = rng_mix(q->hash, id);
+	q->n_answer += q->is_answer;
+	q->is_answer = q->is_answer || id == TOKEN_PROMPT_END;
+	return 0;
+}
+
 int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 {
 	for (size_t i = 0; i < n_rows; i++) {
@@ -312,13 +328,9 @@ int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 		/* The host must go on where the sequence ends, and never past its context. */
 		if (rows[i].first != q->n || q->n + rows[i].n > m->facts.n_ctx)
 			abort();
-		for (size_t k = 0; k < rows[i].n; k++) {
-			q->last = rows[i].tokens[k];
-			q->hash = rng_mix(q->hash, q->last);
-			q->n++;
-			q->n_answer += q->is_answer;
-			q->is_answer = q->is_answer || q->last == TOKEN_PROMPT_END;
-		}
+		for (size_t k = 0; k < rows[i].n; k++)
+			if (take_token(m, q, rows[i].tokens[k]) < 0)
+				return ERR_NOMEM;
 		m->picked[i] = *q;
 	}
 	sleep_us(m->set.delay_us);
@@ -327,7 +339,21 @@ int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 
 void model_drop(struct model *m, size_t seq)
 {
-	m->seq[seq] = (struct sequence){ .n = 0 };
+	m->seq[seq] = (struct sequence){ .tokens = m->seq[seq].tokens };
+}
+
+/* The same state as if its tokens had just come; one that is not there would be a different answer. */
+size_t model_keep(struct model *m, size_t seq, size_t from, size_t n)
+{
+	const struct sequence *f = &m->seq[from];
+
+	if (n > f->n)
+		abort();
+	model_drop(m, seq);
+	for (size_t i = 0; i < n; i++)
+		if (take_token(m, &m->seq[seq], f->tokens[i]) < 0)
+			return model_drop(m, seq), 0;
+	return n;
 }
 
 /* ---- picking ---- */

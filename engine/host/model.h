@@ -25,7 +25,8 @@ struct picker;
 struct model_config {
 	const char *path;
 	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
-	size_t n_sequences;  /* at the same time, numbered from 0 */
+	size_t n_sequences;  /* held at the same time, numbered from 0 */
+	size_t n_parallel;   /* of them, with a job; the model need not know */
 	size_t batch_tokens; /* rows of one model_compute() at most */
 	size_t chunk;        /* rows of one sequence in it at most */
 	size_t n_threads;
@@ -39,6 +40,7 @@ struct model_facts {
 	uint64_t n_params, size; /* bytes of the file's tensors */
 	char arch[PROTO_MAX_NAME];
 	bool is_exact; /* a row gives the same bits whatever is computed beside it */
+	bool can_cut;  /* a sequence can be cut back to its first tokens */
 };
 
 /* Rows of one sequence: n tokens that follow what the sequence holds. */
@@ -87,6 +89,9 @@ bool model_is_end(const struct model *m, uint32_t id);
 SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows);
 /* Forgets all a sequence holds. */
 void model_drop(struct model *m, size_t seq);
+/* Makes a sequence hold the first n tokens of what `from` holds, which stays as it is when it
+ * is another one.  Returns n; 0 when that cannot be, and nothing is held then. */
+size_t model_keep(struct model *m, size_t seq, size_t from, size_t n);
 
 /* How the tokens of one answer are weighed: penalties, top-k, top-p, min-p, temperature. */
 SHOAL_CHECK int picker_new(struct model *m, const struct sampling *s, struct picker **ret);

@@ -103,21 +103,41 @@ int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate,
 {
 	int rc;
 
-	*s = (struct seq){
-		.job = generate->job, .number = s->number, .sampling = generate->sampling, .received_us = now_us
-	};
+	*s = (struct seq){ .job = generate->job, .sampling = generate->sampling, .received_us = now_us };
 	rc = start(s, m, generate, ret);
 	s->sampling.stop = NULL; /* borrowed the message */
 	s->sampling.n_stop = 0;
 	if (rc < 0)
-		seq_fini(s, m);
+		seq_fini(s);
 	return rc;
 }
 
-void seq_fini(struct seq *s, struct model *m)
+void seq_end(struct seq *s, struct model *m, uint64_t now)
+{
+	struct seq kept = { .number = s->number, .n_computed = s->n_computed };
+
+	if (s->n_computed > 0 && s->sampling.cache_prompt && model_facts(m)->can_cut) {
+		kept.used = now;
+		kept.tokens = s->tokens;
+		kept.n_tokens = s->n_computed;
+		s->tokens = NULL;
+	}
+	seq_fini(s);
+	*s = kept;
+	if (s->used == 0)
+		seq_drop(s, m);
+}
+
+void seq_drop(struct seq *s, struct model *m)
 {
 	if (s->n_computed > 0)
 		model_drop(m, s->number);
+	s->n_computed = 0;
+	s->used = 0;
+}
+
+void seq_fini(struct seq *s)
+{
 	free(s->tokens);
 	text_fini(&s->text);
 	picker_free(s->picker);
@@ -202,6 +222,7 @@ int seq_finish(struct seq *s, struct link *l, enum finish finish, uint64_t now_u
 	int rc = text_end(&s->text);
 
 	m.usage.prompt_tokens = s->n_prompt;
+	m.usage.cached_tokens = s->n_cached < s->n_prompt ? s->n_cached : s->n_prompt;
 	m.usage.completion_tokens = seq_n_answer(s);
 	m.timings.wait_us = between(s->received_us, started);
 	m.timings.prefill_us = between(started, first);

@@ -1,7 +1,8 @@
 /* seq.h - one answer in the making: its tokens, its text, its place in the model.
  *
- * Owns everything a GENERATE asked for, copied.  A sequence number of the model belongs to
- * a struct seq as long as it is live. */
+ * Owns everything a GENERATE asked for, copied.  Each sequence of the model has one struct seq:
+ * live while a job runs in it, afterwards the record of what the model still holds, for a
+ * prompt that begins the same (place.h). */
 #ifndef ENGINE_SEQ_H
 #define ENGINE_SEQ_H
 
@@ -10,12 +11,14 @@
 #include "text.h"
 
 struct seq {
-	uint64_t job;     /* 0: free */
+	uint64_t job;     /* 0: none is running */
+	uint64_t used;    /* when the last one ended, on the host's count; 0: nothing is held */
 	size_t number;    /* of the model's sequence */
 	uint32_t *tokens; /* prompt, prefix, answer */
 	size_t n_tokens, tokens_cap;
 	size_t n_prompt, n_prefix;
 	size_t n_computed;        /* tokens the model holds */
+	size_t n_cached;          /* of them, held before the job began */
 	size_t max_tokens;        /* of the answer, all attempts together */
 	size_t n_shown;           /* index of the next token to show */
 	struct sampling sampling; /* its stop strings are in text */
@@ -30,11 +33,16 @@ struct seq_refusal {
 	char reason[MODEL_REASON_MAX];
 };
 
-/* Fills s, of which only number is set.  Negative: refused, s is free. */
+/* Fills s, which has no sequence of the model yet: place_take() gives it one.  Negative: refused,
+ * s holds nothing. */
 SHOAL_CHECK int seq_start(
 	struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct seq_refusal *ret);
-/* Frees all; s->number stays. */
-void seq_fini(struct seq *s, struct model *m);
+/* The job has ended: only what the model holds is kept, unless the job or the model forbids. */
+void seq_end(struct seq *s, struct model *m, uint64_t now);
+/* What the model holds is of no use, or its place is needed. */
+void seq_drop(struct seq *s, struct model *m);
+/* Frees all but what the model holds; s->number stays. */
+void seq_fini(struct seq *s);
 /* Tokens of the answer so far, those of earlier attempts included. */
 size_t seq_n_answer(const struct seq *s);
 /* True when the model waits for one token only, the last one drawn. */

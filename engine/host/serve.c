@@ -8,6 +8,7 @@
 
 #include "complain.h"
 #include "load.h"
+#include "place.h"
 #include "plan.h"
 #include "seq.h"
 
@@ -18,7 +19,8 @@ struct host {
 	struct model *model;
 	struct plan_limits limits;
 	struct seq *seqs; /* one for each sequence of the model */
-	size_t n_seqs;
+	size_t n_seqs, max_live;
+	uint64_t n_ended;  /* jobs: what a sequence was last used at */
 	struct seq **live; /* in order of arrival */
 	size_t n_live;
 	struct plan_seq *plan;   /* of live[i] */
@@ -46,7 +48,7 @@ static int say_error(struct host *h, uint64_t job, enum code code, const char *r
 
 static void forget(struct host *h, size_t at)
 {
-	seq_fini(h->live[at], h->model);
+	seq_end(h->live[at], h->model, ++h->n_ended);
 	h->n_live--;
 	memmove(&h->live[at], &h->live[at + 1], (h->n_live - at) * sizeof(struct seq *));
 }
@@ -106,6 +108,7 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 	int rc;
 
 	load_config(m, &config);
+	h->max_live = config.n_parallel;
 	if (config.n_sequences > model_max_sequences()) {
 		(void)snprintf(reason, MODEL_REASON_MAX, "The engine computes at most %zu sequences at once, not %zu.",
 			model_max_sequences(), config.n_sequences);
@@ -141,14 +144,6 @@ static int on_load(struct host *h, const struct engine_msg *m)
 	return rc;
 }
 
-static struct seq *find_free(struct host *h)
-{
-	for (size_t i = 0; i < h->n_seqs; i++)
-		if (h->seqs[i].job == 0)
-			return &h->seqs[i];
-	return NULL;
-}
-
 static size_t find_live(const struct host *h, uint64_t job)
 {
 	size_t i = 0;
@@ -161,7 +156,7 @@ static size_t find_live(const struct host *h, uint64_t job)
 static int on_generate(struct host *h, const struct engine_msg *m)
 {
 	struct seq_refusal refusal;
-	struct seq *s;
+	struct seq fresh, *s;
 	enum finish done;
 
 	if (m->job == 0)
@@ -170,11 +165,14 @@ static int on_generate(struct host *h, const struct engine_msg *m)
 		return say_error(h, m->job, CODE_MODEL_NOT_LOADED, "No model is loaded.");
 	if (find_live(h, m->job) < h->n_live)
 		return say_error(h, m->job, CODE_CONFLICT, "A job of this number is running.");
-	s = find_free(h);
-	if (s == NULL)
+	if (h->n_live == h->max_live)
 		return say_error(h, m->job, CODE_QUEUE_FULL, "All sequences are taken.");
-	if (seq_start(s, h->model, m, now_us(), &refusal) < 0)
+	if (seq_start(&fresh, h->model, m, now_us(), &refusal) < 0)
 		return say_error(h, m->job, refusal.code, refusal.reason);
+	if (place_take(h->seqs, h->n_seqs, h->model, &fresh, &s) < 0) {
+		seq_fini(&fresh);
+		return say_error(h, m->job, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory for another job.");
+	}
 	h->live[h->n_live++] = s;
 	done = seq_finish_by_length(s, model_facts(h->model)->n_ctx);
 	return done != FINISH_NONE ? finish(h, h->n_live - 1, done) : 0;
@@ -253,7 +251,8 @@ static int fail_step(struct host *h)
 
 	for (size_t i = h->n_live; i-- > 0;)
 		if (h->plan[i].n > 0 && rc == 0) {
-			h->live[i]->n_computed += h->plan[i].n; /* whatever is there goes */
+			h->live[i]->n_computed += h->plan[i].n;
+			seq_drop(h->live[i], h->model); /* whatever is there goes */
 			rc = fail(h, i, CODE_BATCH_FAILED, "The model could not compute this step.");
 		}
 	return rc;
@@ -335,6 +334,8 @@ static void host_fini(struct host *h)
 {
 	while (h->n_live > 0)
 		forget(h, h->n_live - 1);
+	for (size_t i = 0; i < h->n_seqs; i++)
+		seq_fini(&h->seqs[i]);
 	model_close(h->model);
 	free(h->seqs);
 	free(h->live);

@@ -49,6 +49,8 @@ SHOAL_CHECK int precheck(const char *path, char *reason);
 /* Room for passes of max_rows. */
 SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);
 void rows_fini(struct model *m);
+/* False for models with one state for all tokens. */
+bool rows_can_cut(const struct model *m);
 /* Tries which way of computing is exact, by a few small passes; fills m->exact and leaves the
  * context empty.  ERR_RANGE: none is, with the weights as they lie in memory; ERR_CLOSED:
  * on_progress said to give up. */

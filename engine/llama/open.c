@@ -173,6 +173,7 @@ static void read_facts(struct model *m)
 	m->facts.n_params = llama_model_n_params(m->llama);
 	m->facts.size = llama_model_size(m->llama);
 	m->facts.is_exact = m->exact.is_exact;
+	m->facts.can_cut = rows_can_cut(m);
 	if (llama_model_meta_val_str(m->llama, "general.architecture", m->facts.arch, sizeof(m->facts.arch)) < 0)
 		m->facts.arch[0] = '\0';
 }

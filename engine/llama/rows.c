@@ -43,9 +43,9 @@ static void add_row(struct model *m, size_t seq, uint32_t token, size_t position
 	b->logits[i] = wants_logits;
 }
 
-static void cut(struct model *m, size_t seq, size_t length)
+static bool cut(struct model *m, size_t seq, size_t length)
 {
-	llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
+	return llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
 }
 
 /* Several rows of one sequence, in a pass of their own.  From the last layer's feed-forward on
@@ -145,6 +145,28 @@ void model_drop(struct model *m, size_t seq)
 	cut(m, seq, 0);
 }
 
+/* llama.cpp copies whole sequences only, as each has a part of the cache for itself; the data
+ * follow at the beginning of the next pass.  A cache that lets go of what lies before an
+ * attention window may have lost the beginning: then the rest is of no use. */
+size_t model_keep(struct model *m, size_t seq, size_t from, size_t n)
+{
+	llama_memory_t memory = llama_get_memory(m->ctx);
+	llama_seq_id id = (llama_seq_id)seq;
+
+	if (n > 0 && from != seq)
+		llama_memory_seq_cp(memory, (llama_seq_id)from, id, -1, -1);
+	if (n > 0 && cut(m, seq, n) && llama_memory_seq_pos_min(memory, id) == 0 &&
+		llama_memory_seq_pos_max(memory, id) == (llama_pos)n - 1)
+		return n;
+	cut(m, seq, 0);
+	return 0;
+}
+
+bool rows_can_cut(const struct model *m)
+{
+	return !llama_model_is_recurrent(m->llama) && !llama_model_is_hybrid(m->llama);
+}
+
 /* ---- the probe ---- */
 
 struct probe {
@@ -212,7 +234,7 @@ int rows_probe(struct model *m, bool (*on_progress)(void *ctx, double share), vo
 
 	/* A state that cannot be cut allows no second row, and its bits depend on the cuts of a
 	 * prompt; without flash attention rows differ with the number of them. */
-	if (!m->has_flash || llama_model_is_recurrent(m->llama) || llama_model_is_hybrid(m->llama))
+	if (!m->has_flash || !rows_can_cut(m))
 		return 0;
 	p.expected = calloc(m->n_vocab * ROWS_PROBE, sizeof(float));
 	if (p.expected == NULL)

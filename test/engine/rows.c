@@ -1,7 +1,8 @@
 /* A row gives the same bits in every company: engine/llama by itself, through model.h.
  *
  * Tokens of several sequences are computed one by one, each alone; then again, cut and mixed by
- * chance as jobs that come and go do.  Wherever logits are wanted they must be the same floats. */
+ * chance as jobs that come and go do, and that go on behind what others have left or still use.
+ * Wherever logits are wanted they must be the same floats. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <inttypes.h>
@@ -10,7 +11,7 @@
 #include "model.h"
 #include "rng.h"
 
-enum { N_SEQS = 4, N_TOKENS = 280, N_VOCAB = 700 };
+enum { N_SEQS = 4, N_TOKENS = 280, N_VOCAB = 700, N_SHARED = 100 /* the first tokens of sequences 0 and 1 */ };
 
 struct walk {
 	uint32_t tokens[N_SEQS][N_TOKENS];
@@ -55,7 +56,7 @@ static void walk_init(struct walk *w, struct model *m)
 	rng_seed(&rng, 7);
 	for (size_t s = 0; s < N_SEQS; s++)
 		for (size_t i = 0; i < N_TOKENS; i++)
-			w->tokens[s][i] = (uint32_t)rng_below(&rng, N_VOCAB);
+			w->tokens[s][i] = s == 1 && i < N_SHARED ? w->tokens[0][i] : (uint32_t)rng_below(&rng, N_VOCAB);
 	cr_assert_eq(picker_new(m, &all, &w->picker), 0);
 }
 
@@ -118,8 +119,17 @@ struct place {
 	bool is_in;     /* holds a slot now */
 };
 
+struct slot {
+	size_t seq, n; /* what the model holds in it */
+	bool is_taken;
+};
+
+struct count {
+	size_t kept, copied; /* tokens */
+};
+
 /* One step with whom chance picks, in cuts that chance makes. */
-static void step(struct walk *w, struct place *places, struct rng *rng, uint64_t seed)
+static void step(struct walk *w, struct place *places, struct slot *slots, struct rng *rng, uint64_t seed)
 {
 	struct model_rows rows[N_SEQS];
 	size_t seqs[N_SEQS], n_rows = 0;
@@ -136,6 +146,7 @@ static void step(struct walk *w, struct place *places, struct rng *rng, uint64_t
 		seqs[n_rows] = s;
 		rows[n_rows++] = rows_of(w, s, places[s].slot, places[s].n, n, rng_below(rng, 4) > 0);
 		places[s].n += n;
+		slots[places[s].slot].n = places[s].n;
 	}
 	cr_assert_eq(model_compute(w->m, rows, n_rows), 0);
 	for (size_t i = 0; i < n_rows; i++)
@@ -143,33 +154,54 @@ static void step(struct walk *w, struct place *places, struct rng *rng, uint64_t
 			compare(w, i, seqs[i], rows[i].first + rows[i].n - 1, seed);
 }
 
+/* Tokens of sequence s at the beginning of what a slot holds. */
+static size_t in_common(const struct slot *slot, size_t s)
+{
+	size_t most = slot->seq == s ? N_TOKENS - 1 : slot->seq + s == 1 ? N_SHARED : 0;
+
+	return slot->n < most ? slot->n : most;
+}
+
+/* Takes a free slot, and by chance goes on behind what is in it or in another. */
+static void come(struct walk *w, struct place *p, size_t s, struct slot *slots, struct rng *rng, struct count *count)
+{
+	size_t slot = rng_below(rng, N_SEQS), from = rng_below(rng, 2) ? slot : rng_below(rng, N_SEQS), n;
+
+	if (slots[slot].is_taken)
+		return;
+	n = rng_below(rng, in_common(&slots[from], s) + 1);
+	if (n > 0)
+		cr_assert_eq(model_keep(w->m, slot, from, n), n);
+	else
+		model_drop(w->m, slot);
+	*(from == slot ? &count->kept : &count->copied) += n;
+	slots[slot] = (struct slot){ .seq = s, .n = n, .is_taken = true };
+	*p = (struct place){ .slot = slot, .n = n, .is_in = true };
+}
+
 /* Sequences take free slots and give them up, at their end or before. */
-static void come_and_go(struct walk *w, struct place *places, bool *is_taken, struct rng *rng)
+static void come_and_go(struct walk *w, struct place *places, struct slot *slots, struct rng *rng, struct count *count)
 {
 	for (size_t s = 0; s < N_SEQS; s++) {
-		size_t slot = rng_below(rng, N_SEQS);
-
-		if (places[s].is_in && (places[s].n == N_TOKENS || rng_below(rng, 40) == 0)) {
-			model_drop(w->m, places[s].slot);
-			is_taken[places[s].slot] = false;
+		if (!places[s].is_in) {
+			come(w, &places[s], s, slots, rng, count);
+		} else if (places[s].n == N_TOKENS || rng_below(rng, 20) == 0) {
+			slots[places[s].slot].is_taken = false;
 			places[s] = (struct place){ .n = 0 };
-		} else if (!places[s].is_in && !is_taken[slot]) {
-			is_taken[slot] = true;
-			places[s] = (struct place){ .slot = slot, .is_in = true };
 		}
 	}
 }
 
-static void compute_together(struct walk *w, uint64_t seed, int n_steps)
+static void compute_together(struct walk *w, uint64_t seed, int n_steps, struct count *count)
 {
 	struct place places[N_SEQS] = { { .n = 0 } };
-	bool is_taken[N_SEQS] = { false };
+	struct slot slots[N_SEQS] = { { .n = 0 } };
 	struct rng rng;
 
 	rng_seed(&rng, seed);
 	for (int i = 0; i < n_steps; i++) {
-		come_and_go(w, places, is_taken, &rng);
-		step(w, places, &rng, seed);
+		come_and_go(w, places, slots, &rng, count);
+		step(w, places, slots, &rng, seed);
 	}
 	for (size_t s = 0; s < N_SEQS; s++)
 		model_drop(w->m, s);
@@ -188,12 +220,14 @@ ParameterizedTestParameters(rows, give_the_same_bits_in_every_company)
 
 ParameterizedTest(int *file, rows, give_the_same_bits_in_every_company)
 {
+	struct count count = { .kept = 0 };
 	struct walk w;
 
 	walk_init(&w, open_model(files[*file], 1));
 	compute_alone(&w, N_SEQS);
 	for (uint64_t seed = 1; seed <= 2; seed++)
-		compute_together(&w, seed, 80);
+		compute_together(&w, seed, 80, &count);
+	cr_assert(count.kept > 100 && count.copied > 100, "%zu tokens kept, %zu copied", count.kept, count.copied);
 	walk_fini(&w);
 }
 

@@ -60,8 +60,9 @@ def all_held_out_prompts_get_their_answers_eight_at_a_time():
 
 
 def resume_everywhere(e, prompt, n, company, **sampling):
-    """An attempt from every index equals the undisturbed one, some of them beside others."""
-    args = dict(sampling, ignore_eos=True, max_tokens=n)
+    """An attempt from every index equals the undisturbed one, some of them beside others; all is
+    computed anew, but for every third, which finds what the one before has left."""
+    args = dict(sampling, ignore_eos=True, max_tokens=n, cache_prompt=False)
     whole = e.ask(prompt, **args)
     equal(len(whole.ids), n)
     ends = {0}
@@ -69,7 +70,7 @@ def resume_everywhere(e, prompt, n, company, **sampling):
         ends.add(f.get("index", 0) + len(f["ids"]))
     for k in sorted(ends):
         others = [e.start(prompt, ignore_eos=True, max_tokens=n, seed=i) for i in range(company if k % 2 else 0)]
-        job = e.start(prompt, prefix=whole.ids[:k], **args)
+        job = e.start(prompt, prefix=whole.ids[:k], **dict(args, cache_prompt=k % 3 == 0))
         rest = e.collect([job] + others)[job]
         equal(whole.ids[:k] + rest.ids, whole.ids, "tokens from %d on, %r" % (k, sampling))
     return len(ends)
@@ -88,7 +89,7 @@ def a_stream_goes_on_at_every_index_as_if_nothing_had_happened():
 @test
 def a_stream_past_the_length_of_one_cache_step_goes_on_too():
     with engine(n_ctx=512) as e:  # 256 cells are where a lone row's attention changes its way
-        args = dict(WILD, max_tokens=420, seed=3)
+        args = dict(WILD, max_tokens=420, seed=3, cache_prompt=False)
         whole = e.ask("a", **args)
         for k in (1, 100, 250, 256, 257, 258, 300, 400):
             equal(whole.ids[:k] + e.ask("a", prefix=whole.ids[:k], **args).ids, whole.ids, "tokens from %d on" % k)
@@ -113,7 +114,7 @@ def churn(e, width, seed, n):
     todo = [(" ".join(chance.choice(words) for _ in range(chance.randint(1, 6))),
              dict(WILD, max_tokens=chance.randint(1, 80), seed=i, temperature=chance.choice((0.0, 1.5)),
                   stop=chance.choice(([], ["e "], [". "])))) for i in range(n)]
-    alone = [e.ask(*todo[i][:1], **todo[i][1]) for i in range(n)]
+    alone = [e.ask(todo[i][0], **dict(todo[i][1], cache_prompt=False)) for i in range(n)]
     for got, want in zip(run(e, todo, width, chance), alone):
         equal(got.ids, want.ids[:len(got.ids)], "tokens, seed %d" % seed)
         if got.end["finish"] in (STOP, LENGTH):
@@ -125,6 +126,77 @@ def jobs_that_come_and_go_in_every_slot_do_not_touch_each_other():
     seed = int(os.environ.get("TEST_SEED", "1"))
     with engine() as e:
         churn(e, 8, seed, 60)
+
+
+def cached(answer):
+    return answer.end["usage"]["cached_tokens"]
+
+
+def converse(e, first, second, answer=None, **sampling):
+    """Two turns; the Answer to the second."""
+    answer = answer or e.ask(user(first), **sampling).text
+    return e.ask(user(first) + [{"role": "assistant", "content": answer}] + user(second), **sampling)
+
+
+@test
+def the_second_turn_of_a_conversation_finds_the_first_computed():
+    prompts = [h["prompt"] for h in HELDOUT]
+    found = asked = 0
+    with engine(n_ctx=512) as e, engine(n_ctx=512) as fresh:
+        for i, sampling in enumerate([dict(temperature=0.0), dict(temperature=0.9, seed=5), dict(WILD, seed=6, max_tokens=30)]):
+            # A first turn with something to say, as conversations have, and a short question.
+            first, second = " ".join(prompts[12 * i:12 * i + 11]), "and now?"
+            got = converse(e, first, second, **sampling)
+            text = fresh.ask(user(first), **dict(sampling, cache_prompt=False)).text
+            want = converse(fresh, first, second, text, **dict(sampling, cache_prompt=False))
+            equal((got.ids, got.text), (want.ids, want.text), "the answer with and without reuse")
+            equal(cached(want), 0, "cached without reuse")
+            found += cached(got)
+            asked += got.end["usage"]["prompt_tokens"]
+    note("%d of %d tokens of the second prompts were there" % (found, asked))
+    check(found >= 0.9 * asked, "only %d of %d" % (found, asked))
+
+
+@test
+def what_runs_and_what_others_left_is_found_by_a_new_conversation():
+    shared = " ".join(h["prompt"] for h in HELDOUT[:6])
+    args = dict(WILD, max_tokens=40, seed=9)
+    with engine(parallel=4, n_ctx=512) as e:
+        want = [e.ask(shared + tail, **dict(args, cache_prompt=False)).ids for tail in ("", " a", " b", " c")]
+        jobs = [e.start(shared, **dict(args, max_tokens=200))]
+        begun = e.recv()  # its prompt is computed; it goes on meanwhile
+        jobs += [e.start(shared + tail, **args) for tail in (" a", " b", " c")]
+        answers = e.collect(jobs)
+        equal((begun["ids"] + answers[jobs[0]].ids)[:40], want[0], "the one that was running")
+        for job, ids in zip(jobs[1:], want[1:]):
+            equal(answers[job].ids, ids, "an answer behind a copy")
+            usage = answers[job].end["usage"]
+            check(usage["cached_tokens"] >= 0.9 * usage["prompt_tokens"], usage)
+
+
+@test
+def a_conversation_is_kept_until_its_place_is_needed():
+    texts = ["%s, %s" % (HELDOUT[i]["prompt"], HELDOUT[i + 20]["prompt"]) for i in range(4)]
+    args = dict(temperature=0.0, max_tokens=4, ignore_eos=True)
+    for options, n_kept in ((dict(parallel=2), 2), (dict(parallel=1, keep=2), 3)):
+        with engine(**options) as e:
+            for text in texts:
+                e.ask(text, **args)
+            # Newest first: each is still there, as asking does not push out what is not needed.
+            for i, text in enumerate(reversed(texts[-n_kept:])):
+                a = e.ask(text, **args)
+                equal(cached(a), a.end["usage"]["prompt_tokens"] - 1, "the last but %d, %r" % (i, options))
+            a = e.ask(texts[0], **args)
+            check(cached(a) < a.end["usage"]["prompt_tokens"] / 2, "the first is still there with %r" % options)
+
+
+@test
+def a_job_without_cache_neither_finds_nor_leaves_anything():
+    text = HELDOUT[3]["prompt"]
+    with engine() as e:
+        for cache in (False, False, True, False):
+            equal(cached(e.ask(text, temperature=0.0, cache_prompt=cache)), 0, "cached, %r" % cache)
+        check(cached(e.ask(text, temperature=0.0)) > 0, "nothing was kept")
 
 
 @test
