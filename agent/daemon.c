@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "mqtt.h"
 #include "panel.h"
+#include "probes.h"
 #include "statedir.h"
 
 #define SAMPLE_MS 2000
@@ -27,6 +28,8 @@ struct daemon {
 	struct agent *core;
 	struct mqtt *mqtt;
 	struct panel *panel; /* NULL: the box has none */
+	struct hw hw;
+	struct probes *probes;
 	struct engine_link *engines[AGENT_MAX_MODELS];
 	struct loop_timer *tick, *sample;
 	enum agent_phase phase; /* systemd was told */
@@ -138,6 +141,7 @@ static void on_sample(void *ctx)
 	for (size_t i = 0; i < d->set->n_models; i++)
 		if (engine_link_pid(d->engines[i]) != 0)
 			s.rss += hw_rss("", engine_link_pid(d->engines[i]));
+	probes_read(d->probes, loop_now_ms(d->loop), &s.sensors);
 	loop_timer_at(d->sample, loop_now_ms(d->loop) + SAMPLE_MS);
 	feed(d, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
 }
@@ -199,15 +203,26 @@ static void on_turn(void *ctx)
 
 /* ---- making ---- */
 
+static int look_at_box(struct daemon *d)
+{
+	int rc = probes_new("", d->set->state_dir, &d->probes);
+
+	hw_read("", &d->hw);
+	if (rc == 0)
+		probes_describe(d->probes, &d->hw.said);
+	return rc;
+}
+
 static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 {
 	const struct settings *s = d->set;
 	struct agent_model models[AGENT_MAX_MODELS];
 	uint8_t digests[AGENT_MAX_MODELS][32];
 	struct span labels[PROTO_MAX_LABELS];
-	struct hw hw;
 	struct agent_config c = { .id = span_of(s->id),
+		.host = span_of(d->hw.host),
 		.software = SPAN("shoal-agent " SHOAL_VERSION),
+		.hardware = &d->hw.said,
 		.epoch = epoch,
 		.nonce = random[0],
 		.seed = random[1],
@@ -232,13 +247,6 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.labels = labels,
 		.n_labels = s->n_labels };
 
-	hw_read("", &hw);
-	c.host = span_of(hw.host);
-	c.arch = span_of(hw.arch);
-	c.cpu = span_of(hw.cpu);
-	c.kernel = span_of(hw.kernel);
-	c.cores = hw.cores;
-	c.mem_total = hw.mem_total;
 	for (size_t i = 0; i < s->n_labels; i++)
 		labels[i] = span_of(s->labels[i]);
 	for (size_t i = 0; i < s->n_models; i++) {
@@ -303,7 +311,9 @@ static int make(struct daemon *d, const char *engine_path)
 	}
 	if (open_state(d, &epoch) < 0)
 		return EX_CANTCREAT;
-	rc = make_core(d, epoch, random);
+	rc = look_at_box(d);
+	if (rc == 0)
+		rc = make_core(d, epoch, random);
 	if (rc == 0)
 		rc = make_shell(d, engine_path, random[2]);
 	if (rc == 0)
@@ -322,6 +332,7 @@ static void unmake(struct daemon *d)
 	loop_timer_free(d->sample);
 	loop_free(d->loop);
 	agent_free(d->core);
+	probes_free(d->probes);
 	statedir_free(d->state);
 }
 

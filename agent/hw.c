@@ -7,7 +7,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "span.h"
+#include "sysfs.h"
 
 static FILE *open_under(const char *root, const char *path)
 {
@@ -31,28 +31,67 @@ static char *value_of(char *line, const char *key)
 	return colon;
 }
 
-static void take_text(char *dst, size_t size, const char *text)
+static void take_text(char *dst, size_t size, struct span text)
 {
-	if (dst[0] == '\0' && span_is_utf8(span_of(text)))
-		(void)snprintf(dst, size, "%s", text);
+	if (dst[0] == '\0' && text.n > 0 && span_is_utf8(text))
+		(void)snprintf(dst, size, "%.*s", SPAN_FMT(text));
 }
 
-/* x86 says "model name" for each core, arm boards "Model" once for the board, older ones "Hardware". */
-static void read_cpuinfo(const char *root, struct hw *ret)
+static void read_cpuinfo(const char *root, struct hwtext_cpu *ret)
 {
-	static const char *const keys[] = { "model name", "Model", "Hardware" };
 	FILE *f = open_under(root, "/proc/cpuinfo");
-	char line[1024], *value;
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t n;
 
 	if (f == NULL)
 		return;
-	while (fgets(line, sizeof(line), f) != NULL) {
-		ret->cores += value_of(line, "processor") != NULL;
-		for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-			if ((value = value_of(line, keys[i])) != NULL)
-				take_text(ret->cpu, sizeof(ret->cpu), value);
-	}
+	while ((n = getline(&line, &cap, f)) > 0)
+		hwtext_cpu_line(ret, span_mem(line, (size_t)n));
+	free(line);
 	fclose(f);
+}
+
+struct topology {
+	const char *root;
+	uint64_t cores;
+};
+
+/* A core is counted with the first of its threads: "0,4", "0-1", or "0" alone. */
+static void count_core(void *ctx, const char *name)
+{
+	struct topology *t = ctx;
+	char buf[SYSFS_MAX];
+	struct span list = sysfs_read(buf, t->root, "/sys/devices/system/cpu/%s/topology/thread_siblings_list", name);
+	size_t n = strlen(name + 3);
+
+	t->cores += n > 0 && list.n >= n && memcmp(list.p, name + 3, n) == 0 &&
+		    (list.n == n || list.p[n] == ',' || list.p[n] == '-');
+}
+
+static void read_cores(const char *root, struct hw *ret)
+{
+	struct topology t = { .root = root };
+
+	sysfs_each(root, "/sys/devices/system/cpu", "cpu", count_core, &t);
+	ret->said.cores = ret->cpu.processors;
+	ret->said.cores_physical = t.cores > 0 ? t.cores : hwtext_cpu_cores(&ret->cpu);
+}
+
+/* Boards tell it in their device tree, PCs in what their BIOS says (DMI). */
+static void read_machine(const char *root, struct hw *ret)
+{
+	char buf[SYSFS_MAX], vendor_buf[SYSFS_MAX], both[256];
+	struct span product, vendor;
+
+	take_text(ret->machine, sizeof(ret->machine), sysfs_read(buf, root, "/proc/device-tree/model"));
+	take_text(ret->machine, sizeof(ret->machine), sysfs_read(buf, root, "/sys/firmware/devicetree/base/model"));
+	vendor = sysfs_read(vendor_buf, root, "/sys/class/dmi/id/sys_vendor");
+	product = sysfs_read(buf, root, "/sys/class/dmi/id/product_name");
+	if (product.n > 0 &&
+		snprintf(both, sizeof(both), "%.*s %.*s", SPAN_FMT(vendor), SPAN_FMT(product)) < (int)sizeof(both))
+		take_text(ret->machine, sizeof(ret->machine), hwtext_trim(span_of(both)));
+	take_text(ret->machine, sizeof(ret->machine), span_of(ret->cpu.board));
 }
 
 /* A line of meminfo, "MemTotal:  123 kB", in bytes. */
@@ -75,16 +114,25 @@ static uint64_t meminfo(const char *root, const char *key)
 
 void hw_read(const char *root, struct hw *ret)
 {
+	struct hardware *h = &ret->said;
 	struct utsname u;
 
 	memset(ret, 0, sizeof(*ret));
 	if (uname(&u) == 0) {
-		take_text(ret->host, sizeof(ret->host), u.nodename);
-		take_text(ret->arch, sizeof(ret->arch), u.machine);
-		take_text(ret->kernel, sizeof(ret->kernel), u.release);
+		take_text(ret->host, sizeof(ret->host), span_of(u.nodename));
+		take_text(ret->arch, sizeof(ret->arch), span_of(u.machine));
+		take_text(ret->kernel, sizeof(ret->kernel), span_of(u.release));
 	}
-	read_cpuinfo(root, ret);
-	ret->mem_total = meminfo(root, "MemTotal");
+	read_cpuinfo(root, &ret->cpu);
+	read_cores(root, ret);
+	read_machine(root, ret);
+	h->arch = span_of(ret->arch);
+	h->cpu = span_of(hwtext_cpu_name(&ret->cpu));
+	h->kernel = span_of(ret->kernel);
+	h->machine = span_of(ret->machine);
+	h->isa = ret->isa;
+	h->n_isa = hwtext_isa(&ret->cpu, ret->isa);
+	h->mem_total = meminfo(root, "MemTotal");
 }
 
 uint64_t hw_mem_available(const char *root)

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "json.h"
-#include "proto.h"
 
 static const struct msg_field error_fields[] = {
 	MSG_F_TEXT(struct api_error_body, message, 1, 0, 4096),
@@ -55,6 +54,14 @@ static const struct msg_field agent_fields[] = {
 	MSG_F_SUBS(struct api_agent, models, struct api_agent_model, 6, 0, PROTO_MAX_MODELS, &agent_model_type),
 	MSG_F_REAL(struct api_agent, tokens_per_s, 7, 0),
 	MSG_F_UINT(struct api_agent, seen_ms, 8, 0, UINT64_MAX),
+	MSG_F_TEXT(struct api_agent, reason, 9, 0, 1024),
+	MSG_F_TEXT(struct api_agent, host, 10, 0, 1024),
+	MSG_F_TEXT(struct api_agent, software, 11, 0, 1024),
+	MSG_F_TEXT(struct api_agent, engine, 12, 0, 1024),
+	MSG_F_SUB(struct api_agent, hardware, struct hardware, 13, 0, &hardware_type),
+	MSG_F_SUB(struct api_agent, sensors, struct sensors, 14, 0, &sensors_type),
+	MSG_F_UINT(struct api_agent, mem_available, 15, 0, UINT64_MAX),
+	MSG_F_REAL(struct api_agent, load, 16, 0),
 };
 static const struct msg_type agent_type = MSG_TYPE("agent", struct api_agent, agent_fields);
 

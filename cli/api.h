@@ -4,7 +4,7 @@
 #ifndef SHOAL_API_H
 #define SHOAL_API_H
 
-#include "msg.h"
+#include "proto.h"
 
 struct api_error_body {
 	uint64_t has;
@@ -50,7 +50,11 @@ struct api_agent_model {
 
 struct api_agent {
 	uint64_t has;
-	struct span id, state;
+	struct span id, state, reason, host, software, engine;
+	struct hardware hardware;
+	struct sensors sensors;
+	uint64_t mem_available;
+	double load;
 	uint64_t running, queued, slots;
 	const struct api_agent_model *models;
 	size_t n_models;

@@ -11,7 +11,7 @@
 
 #include "span.h"
 
-enum { CLI_OK = 0, CLI_USAGE = 2, CLI_UNAVAILABLE = 69, CLI_INTERNAL = 70, CLI_CANCELLED = 130 };
+enum { CLI_OK = 0, CLI_USAGE = 2, CLI_NOT_FOUND = 66, CLI_UNAVAILABLE = 69, CLI_INTERNAL = 70, CLI_CANCELLED = 130 };
 
 struct command {
 	const char *name, *summary, *usage;

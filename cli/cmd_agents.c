@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent_detail.h"
 #include "api.h"
 #include "http_client.h"
 #include "table.h"
@@ -12,9 +13,10 @@
 #define TIMEOUT_MS 10000
 #define BODY_MAX ((size_t)64 << 20)
 
-static const char usage[] = "usage: shoal agents [--http URL] [--json]\n"
+static const char usage[] = "usage: shoal agents [--http URL] [--json] [NAME]\n"
 			    "\n"
-			    "Lists the agents the hub knows, with what they do and hold.\n"
+			    "Lists the agents the hub knows, with what they do and hold; with a NAME\n"
+			    "tells of that one what it is and how it fares.\n"
 			    "\n"
 			    "  --http URL  the hub's address (SHOAL_URL, else http://127.0.0.1:8080)\n"
 			    "  --json      the hub's own document\n";
@@ -27,7 +29,7 @@ static const struct option options[] = {
 
 struct query {
 	struct loop *loop;
-	const char *url;
+	const char *url, *name; /* name: of the one that is asked for; NULL: all */
 	struct buf body;
 	bool is_json;
 };
@@ -44,23 +46,6 @@ static const struct table_column columns[N_COLS] = {
 	[COL_SEEN] = { .name = "SEEN", .is_right = true },
 	[COL_MODELS] = { .name = "MODELS", .may_cut = true },
 };
-
-/* "0.4 s", "12 s", "3 min", "5 h", "2 d" ago. */
-static void age(uint64_t ms, char *ret, size_t size)
-{
-	uint64_t s = ms / 1000;
-
-	if (s < 10)
-		snprintf(ret, size, "%" PRIu64 ".%" PRIu64 " s", s, ms / 100 % 10);
-	else if (s < 120)
-		snprintf(ret, size, "%" PRIu64 " s", s);
-	else if (s < 2 * 3600)
-		snprintf(ret, size, "%" PRIu64 " min", s / 60);
-	else if (s < 48 * 3600)
-		snprintf(ret, size, "%" PRIu64 " h", s / 3600);
-	else
-		snprintf(ret, size, "%" PRIu64 " d", s / 86400);
-}
 
 /* "triage, other (loading)": a ready model needs no word. */
 static char *models_of(const struct api_agent *a)
@@ -91,7 +76,7 @@ static int add_row(struct table *t, const struct api_agent *a)
 	snprintf(queued, sizeof(queued), "%" PRIu64, a->queued);
 	snprintf(slots, sizeof(slots), "%" PRIu64, a->slots);
 	snprintf(tokens, sizeof(tokens), "%.0f", a->tokens_per_s);
-	age(a->seen_ms, seen, sizeof(seen));
+	detail_age(a->seen_ms, seen, sizeof(seen));
 	if (id != NULL && state != NULL && models != NULL)
 		rc = table_add(t, cells);
 	free(id);
@@ -118,6 +103,14 @@ static int print_table(const struct api_agents *list)
 	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
 }
 
+static int print_one(const struct api_agents *list, const char *name)
+{
+	for (size_t i = 0; i < list->n_agents; i++)
+		if (span_is(list->agents[i].id, name))
+			return detail_print(&list->agents[i]);
+	return cli_fail(CLI_NOT_FOUND, "there is no agent \"%s\"; 'shoal agents' lists them", name);
+}
+
 static int print_body(const struct query *q)
 {
 	struct api_agents list = { 0 };
@@ -129,7 +122,7 @@ static int print_body(const struct query *q)
 	else if (q->is_json)
 		rc = printf("%.*s\n", SPAN_FMT(buf_span(&q->body))) < 0 ? 74 : CLI_OK;
 	else
-		rc = print_table(&list);
+		rc = q->name != NULL ? print_one(&list, q->name) : print_table(&list);
 	free(memory);
 	return rc;
 }
@@ -201,6 +194,8 @@ static int agents_main(int argc, char **argv)
 		default: return cli_usage_hint(&cmd_agents);
 		}
 	}
+	if (optind < argc && argv[optind][0] != '-')
+		q.name = argv[optind++];
 	if (optind < argc)
 		return cli_fail(CLI_USAGE, "'%s' is not an option; 'shoal help agents' lists them", argv[optind]);
 	q.url = cli_url(url);

@@ -16,7 +16,7 @@
 
 enum engine_msg_type {
 	/* engine -> agent */
-	ENGINE_HELLO,    /* first message: version, build, max_sequences */
+	ENGINE_HELLO,    /* first message: version, build, max_sequences, devices */
 	ENGINE_PROGRESS, /* percent of LOAD */
 	ENGINE_LOADED,   /* n_ctx, n_params, size, digest, arch, exact */
 	ENGINE_TOKENS,   /* job, index, ids, text: whole tokens, whole UTF-8 */
@@ -39,6 +39,8 @@ struct engine_msg {
 	uint64_t version;
 	struct span build;       /* names engine, version and CPU backend: equal builds give equal tokens */
 	uint64_t max_sequences;
+	const struct span *devices; /* it could compute on, besides the CPU */
+	size_t n_devices;
 	/* PROGRESS */
 	uint64_t percent;
 	/* LOADED; n_ctx also LOAD: tokens one sequence may hold, 0: as trained */

@@ -7,6 +7,7 @@
 #define X(name, text) text,
 const char *const agent_state_names[] = { AGENT_STATE_LIST(X) NULL };
 const char *const model_state_names[] = { MODEL_STATE_LIST(X) NULL };
+const char *const power_names[] = { POWER_LIST(X) NULL };
 #undef X
 const char *const priority_names[] = { "normal", "high", "low", NULL };
 const char *const finish_names[] = { "none", "stop", "length", "cancelled", NULL };
@@ -93,6 +94,14 @@ static const struct msg_field hardware_fields[] = {
 	MSG_F_TEXT(T, kernel, 3, 0, HOST_MAX),
 	MSG_F_UINT(T, cores, 4, 0, UINT32_MAX),
 	MSG_F_UINT(T, mem_total, 5, 0, ANY),
+	MSG_F_TEXT(T, machine, 6, 0, HOST_MAX),
+	MSG_F_UINT(T, cores_physical, 7, 0, UINT32_MAX),
+	MSG_F_UINT(T, cpu_max_mhz, 8, 0, UINT32_MAX),
+	MSG_F_TEXTS(T, isa, 9, 0, PROTO_MAX_ISA),
+	MSG_F_TEXTS(T, accelerators, 10, 0, PROTO_MAX_DEVICES),
+	MSG_F_UINT(T, disk_total, 11, 0, ANY),
+	MSG_F_TEXTS(T, zones, 12, 0, PROTO_MAX_ZONES),
+	MSG_F_ENUM(T, power, 13, 0, POWER_COUNT, power_names),
 };
 #undef T
 const struct msg_type hardware_type = MSG_TYPE("hardware", struct hardware, hardware_fields);
@@ -131,6 +140,22 @@ static const struct msg_field status_fields[] = {
 #undef T
 const struct msg_type status_type = MSG_TYPE("status", struct status, status_fields);
 
+#define T struct sensors
+static const struct msg_field sensors_fields[] = {
+	MSG_F_INT(T, temp_milli, SENSORS_TEMP, 0),
+	MSG_F_BOOL(T, throttled, SENSORS_THROTTLED, 0),
+	MSG_F_BOOL(T, undervoltage, SENSORS_UNDERVOLTAGE, 0),
+	MSG_F_UINT(T, cpu_mhz, SENSORS_CPU_MHZ, 0, UINT32_MAX),
+	MSG_F_UINT(T, psi_cpu, SENSORS_PSI_CPU, 0, 10000),
+	MSG_F_UINT(T, psi_memory, SENSORS_PSI_MEMORY, 0, 10000),
+	MSG_F_UINT(T, psi_io, SENSORS_PSI_IO, 0, 10000),
+	MSG_F_UINT(T, battery_percent, SENSORS_BATTERY, 0, 100),
+	MSG_F_BOOL(T, on_mains, SENSORS_ON_MAINS, 0),
+	MSG_F_UINT(T, disk_free, SENSORS_DISK_FREE, 0, ANY),
+};
+#undef T
+const struct msg_type sensors_type = MSG_TYPE("sensors", struct sensors, sensors_fields);
+
 #define T struct heartbeat
 static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, epoch, 1, MSG_REQ, ANY),
@@ -155,6 +180,7 @@ static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, latency_p50_ms, 20, 0, ANY),
 	MSG_F_UINT(T, latency_p95_ms, 21, 0, ANY),
 	MSG_F_UINT(T, latency_p99_ms, 22, 0, ANY),
+	MSG_F_SUB(T, sensors, struct sensors, HEARTBEAT_SENSORS, 0, &sensors_type),
 };
 #undef T
 const struct msg_type heartbeat_type = MSG_TYPE("heartbeat", struct heartbeat, heartbeat_fields);

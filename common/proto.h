@@ -22,6 +22,9 @@
 #define PROTO_MAX_NAME 64 /* models, hosts */
 #define PROTO_MAX_MODELS 256
 #define PROTO_MAX_LABELS 32
+#define PROTO_MAX_ISA 32
+#define PROTO_MAX_DEVICES 16 /* accelerators of a box */
+#define PROTO_MAX_ZONES 16   /* of temperature */
 #define PROTO_MAX_LABEL 128 /* "key=value" */
 #define PROTO_MAX_STOP 8
 #define PROTO_MAX_STOP_LEN 256
@@ -115,10 +118,29 @@ struct model_info {
 	bool exact; /* equal engines that say so give equal tokens, also after a failover */
 };
 
-struct hardware {
+#define POWER_LIST(X) X(UNKNOWN, "unknown") X(MAINS, "mains") X(BATTERY, "battery") X(UPS, "ups")
+enum power {
+#define X(name, text) POWER_##name,
+	POWER_LIST(X)
+#undef X
+	POWER_COUNT
+};
+extern const char *const power_names[];
+
+struct hardware { /* what a box is; what it does not say is absent */
 	uint64_t has;
 	struct span arch, cpu, kernel;
-	uint64_t cores, mem_total; /* bytes */
+	uint64_t cores, mem_total; /* logical; bytes */
+	struct span machine;       /* what its maker calls it */
+	uint64_t cores_physical, cpu_max_mhz;
+	const struct span *isa; /* instruction sets that llama.cpp has kernels for */
+	size_t n_isa;
+	const struct span *accelerators; /* devices the engine could compute on, besides the CPU */
+	size_t n_accelerators;
+	uint64_t disk_total; /* bytes, of the file system of the state directory */
+	const struct span *zones; /* where temperature is measured */
+	size_t n_zones;
+	unsigned power; /* enum power: battery: it has one, and may be on mains */
 };
 
 struct registration {
@@ -150,6 +172,20 @@ struct status {
 
 /* ---- agent -> hub: agents/<a>/heartbeat ---- */
 
+struct sensors { /* how a box fares; a field is there iff the box has a source for it (has) */
+	uint64_t has;
+	int64_t temp_milli; /* thousandths of a degree Celsius, of the hottest zone that is about the CPU */
+	bool throttled;     /* slowed down against heat, now */
+	bool undervoltage;
+	uint64_t cpu_mhz; /* of the fastest core, now */
+	uint64_t psi_cpu, psi_memory, psi_io; /* time some task waited, of the last 10 s, per cent x 100 */
+	uint64_t battery_percent;
+	bool on_mains;
+	uint64_t disk_free; /* bytes, of the file system of the state directory */
+};
+enum { SENSORS_TEMP = 1, SENSORS_THROTTLED, SENSORS_UNDERVOLTAGE, SENSORS_CPU_MHZ, SENSORS_PSI_CPU, SENSORS_PSI_MEMORY,
+       SENSORS_PSI_IO, SENSORS_BATTERY, SENSORS_ON_MAINS, SENSORS_DISK_FREE };
+
 struct heartbeat {
 	uint64_t has;
 	uint64_t epoch, conn;
@@ -165,7 +201,9 @@ struct heartbeat {
 	struct span reason; /* of the state, as in the status */
 	uint64_t requests_total, errors_total; /* attempts that ended here, refused ones too */
 	uint64_t latency_p50_ms, latency_p95_ms, latency_p99_ms; /* of those done among the last 1,000 */
+	struct sensors sensors;
 };
+enum { HEARTBEAT_SENSORS = 23 };
 
 /* ---- hub or its will -> all: hub/status (retained) ---- */
 
@@ -332,6 +370,6 @@ enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION,
 
 extern const struct msg_type turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
-	receipt_type, answer_type;
+	receipt_type, answer_type, sensors_type;
 
 #endif

@@ -66,8 +66,7 @@ static void add_registration(const struct registration *r, struct api_agent *a)
 	add_models(r, a);
 	a->labels = r->labels, a->n_labels = r->n_labels;
 	a->host = r->host, a->software = r->software, a->engine = r->engine;
-	a->arch = r->hardware.arch, a->cpu = r->hardware.cpu, a->kernel = r->hardware.kernel;
-	a->cores = r->hardware.cores, a->mem_total = r->hardware.mem_total;
+	a->hardware = r->hardware;
 	a->epoch = r->epoch, a->conn = r->conn;
 }
 
@@ -81,6 +80,7 @@ static void add_heartbeat(const struct heartbeat *h, bool is_there, struct api_a
 		return;
 	a->running = h->running, a->queued = h->queued;
 	a->mem_available = h->mem_available, a->rss = h->rss;
+	a->sensors = h->sensors;
 	a->load = (double)h->load_milli / 1000;
 	a->tokens_per_s = (double)h->tokens_per_s / 1000;
 	a->uptime_ms = h->uptime_ms;

@@ -91,8 +91,10 @@ struct api_agent {
 	size_t n_models;
 	const struct span *labels;
 	size_t n_labels;
-	struct span host, software, engine, arch, cpu, kernel;
-	uint64_t cores, mem_total, mem_available, rss;
+	struct span host, software, engine;
+	struct hardware hardware;
+	struct sensors sensors;
+	uint64_t mem_available, rss;
 	double load, tokens_per_s;
 	uint64_t tokens_total, jobs_done, jobs_failed, bad_messages, stale_messages, uptime_ms, epoch, conn;
 };

@@ -13,7 +13,7 @@
 
 static size_t pool_size(const struct agent_config *c)
 {
-	const struct span parts[] = { c->id, c->host, c->software, c->arch, c->cpu, c->kernel };
+	const struct span parts[] = { c->id, c->host, c->software };
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
@@ -49,9 +49,6 @@ static int copy_config(struct agent *a, const struct agent_config *config, struc
 	pool_add(&at, &c->id);
 	pool_add(&at, &c->host);
 	pool_add(&at, &c->software);
-	pool_add(&at, &c->arch);
-	pool_add(&at, &c->cpu);
-	pool_add(&at, &c->kernel);
 	for (size_t i = 0; i < c->n_models; i++) {
 		models[i] = config->models[i];
 		pool_add(&at, &models[i].name);
@@ -126,8 +123,8 @@ static int make_room(struct agent *a)
 		runs += a->engines[a->n_engines].n_runs;
 	}
 	/* At most in one step: the budget of frames, a CANCEL and a GENERATE a sequence; of each engine
-	 * start, kill and some lines of log; registration, status, heartbeat, phases and their log. */
-	a->cap_actions = FRAMES_A_STEP + 2 * runs + 8 * a->n_engines + 16;
+	 * start, kill and some lines of log; registration, status, heartbeat, phases, alarms and their log. */
+	a->cap_actions = FRAMES_A_STEP + 2 * runs + 8 * a->n_engines + 20;
 	a->actions = calloc(a->cap_actions, sizeof(*a->actions));
 	return a->actions != NULL ? 0 : ERR_NOMEM;
 }
@@ -369,7 +366,10 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 		if (ev->engine < a->n_engines)
 			engine_stopped(&a->engines[ev->engine], ev->signo);
 		break;
-	case AGENT_EV_SAMPLE: a->sample = *ev->sample; break;
+	case AGENT_EV_SAMPLE:
+		a->sample = *ev->sample;
+		alarms_look(a);
+		break;
 	case AGENT_EV_BUTTON: drain(a, !a->is_drained, true); break;
 	case AGENT_EV_STOP: stop_asked(a); break;
 	case AGENT_EV_TICK: break;

@@ -29,8 +29,8 @@ struct agent_model {
 };
 
 struct agent_config { /* copied; a time of 0 takes its default */
-	struct span id, host, software, arch, cpu, kernel;
-	uint64_t cores, mem_total;
+	struct span id, host, software;
+	const struct hardware *hardware; /* lent for the agent's life; NULL: nothing is known */
 	uint64_t epoch, nonce; /* epoch was raised and synced before this */
 	uint64_t seed;         /* of jitter */
 	uint64_t queue_max;    /* waiting jobs */
@@ -70,6 +70,7 @@ enum agent_phase { AGENT_PHASE_START, AGENT_PHASE_CONNECTING, AGENT_PHASE_REGIST
 /* Figures the shell measured, for the heartbeat. */
 struct agent_sample {
 	uint64_t mem_available, rss, load_milli, bad_messages;
+	struct sensors sensors;
 };
 
 enum agent_event_type {

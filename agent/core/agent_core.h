@@ -9,6 +9,8 @@
  *   patience.c when an engine that says nothing has hung
  *   quarantine.c  an engine that dies too often
  *   report.c   registration, status, heartbeat
+ *   alarms.c   what the box's sensors say that someone should know
+ *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
  *   gpio.c     lights and button of the box: apart, knows agent_view() only
  *   metrics.c  how the last requests went
  *   out.c      the actions of a step and the memory they point at */
@@ -159,6 +161,15 @@ struct engine {
 
 /* ---- the agent ---- */
 
+#define DEVICE_SIZE 96
+
+enum { ALARM_THROTTLED, ALARM_UNDERVOLTAGE, ALARM_DISK, ALARM_COUNT };
+
+struct alarm {
+	bool is_on;      /* it was told */
+	uint64_t bad_ms; /* when it was last so */
+};
+
 #define JOB_BUCKETS 256
 
 enum stop_stage { STOP_NO, STOP_DRAINING, STOP_TELLING, STOP_CLOSING };
@@ -189,6 +200,10 @@ struct agent {
 	unsigned told_state;
 	char told_reason[REASON_SIZE];
 	char build[128]; /* of the engines */
+	char device_texts[PROTO_MAX_DEVICES][DEVICE_SIZE]; /* accelerators the engines see */
+	struct span devices[PROTO_MAX_DEVICES];
+	size_t n_devices;
+	struct alarm alarms[ALARM_COUNT];
 
 	/* Stop. */
 	bool is_drained, is_drained_here; /* by the hub or the button; by the button */
@@ -331,6 +346,9 @@ void report_tick(struct agent *a);
 void report_offline(struct agent *a, const char *reason);
 uint64_t report_deadline(const struct agent *a);
 size_t report_busy(const struct agent *a); /* sequences of all engines that are not free */
+
+/* alarms.c */
+void alarms_look(struct agent *a); /* at a new sample */
 
 static inline uint64_t min_u64(uint64_t x, uint64_t y)
 {

@@ -176,6 +176,17 @@ static int spawn(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
+static void take_devices(struct agent *a, const struct engine_msg *m)
+{
+	a->n_devices = 0;
+	for (size_t i = 0; i < m->n_devices && i < PROTO_MAX_DEVICES; i++) {
+		char *text = a->device_texts[a->n_devices];
+
+		out_reason(text, DEVICE_SIZE, m->devices[i]);
+		a->devices[a->n_devices++] = span_of(text);
+	}
+}
+
 static int hello(struct engine *e, const struct agent_event *in)
 {
 	const struct engine_msg *m = in->engine_msg;
@@ -189,6 +200,7 @@ static int hello(struct engine *e, const struct agent_event *in)
 		return 0;
 	}
 	out_reason(e->agent->build, sizeof(e->agent->build), m->build);
+	take_devices(e->agent, m);
 	e->parallel = m->max_sequences > 0 && m->max_sequences < e->n_runs ? (size_t)m->max_sequences : e->n_runs;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	load = tell(e, ENGINE_LOAD);

@@ -113,6 +113,15 @@ static void fill_infos(struct agent *a)
 	}
 }
 
+static struct hardware hardware_now(const struct agent *a)
+{
+	struct hardware h = a->config.hardware != NULL ? *a->config.hardware : (struct hardware){ 0 };
+
+	h.accelerators = a->devices;
+	h.n_accelerators = a->n_devices;
+	return h;
+}
+
 static void publish_registration(struct agent *a)
 {
 	const struct agent_config *c = &a->config;
@@ -132,11 +141,7 @@ static void publish_registration(struct agent *a)
 		.queue_max = c->queue_max,
 		.heartbeat_idle_ms = c->heartbeat_idle_ms,
 		.heartbeat_busy_ms = c->heartbeat_busy_ms,
-		.hardware = { .arch = c->arch,
-			.cpu = c->cpu,
-			.kernel = c->kernel,
-			.cores = c->cores,
-			.mem_total = c->mem_total },
+		.hardware = hardware_now(a),
 		.models = a->infos,
 		.n_models = a->n_engines,
 		.labels = c->labels,
@@ -184,7 +189,8 @@ static struct heartbeat heartbeat_now(struct agent *a)
 		.errors_total = v.errors_total,
 		.latency_p50_ms = v.latency_p50,
 		.latency_p95_ms = v.latency_p95,
-		.latency_p99_ms = v.latency_p99 };
+		.latency_p99_ms = v.latency_p99,
+		.sensors = a->sample.sensors };
 }
 
 static uint64_t heartbeat_due(const struct agent *a)

@@ -62,6 +62,8 @@ struct model_tokens {
 SHOAL_CHECK int model_init(const char *backends, char reason[MODEL_REASON_MAX]);
 /* Engine, version and kind of computation: equal builds give equal tokens. */
 const char *model_build(void);
+/* What it could compute on besides the CPU; returns how many. */
+size_t model_devices(struct span ret[PROTO_MAX_DEVICES]);
 size_t model_max_sequences(void);
 /* False for a model whose files cannot lead it astray, and that does what sandbox.h forbids. */
 bool model_needs_sandbox(void);

@@ -322,10 +322,13 @@ static int turn(struct host *h)
 
 static int say_hello(struct host *h)
 {
+	struct span devices[PROTO_MAX_DEVICES];
 	struct engine_msg m = { .type = ENGINE_HELLO,
 		.version = ENGINE_PROTO_VERSION,
 		.build = span_of(model_build()),
-		.max_sequences = model_max_sequences() };
+		.max_sequences = model_max_sequences(),
+		.devices = devices,
+		.n_devices = model_devices(devices) };
 
 	return link_send(&h->link, &m);
 }

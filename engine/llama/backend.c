@@ -111,6 +111,33 @@ int model_init(const char *backends, char reason[MODEL_REASON_MAX])
 	return 0;
 }
 
+/* "Vulkan0 (AMD Radeon Graphics, 8192 MiB)" */
+static void name_device(ggml_backend_dev_t dev, char *ret, size_t size)
+{
+	size_t free_bytes = 0, total = 0;
+
+	ggml_backend_dev_memory(dev, &free_bytes, &total);
+	(void)snprintf(ret, size, "%s (%.48s, %zu MiB)", ggml_backend_dev_name(dev), ggml_backend_dev_description(dev), total >> 20);
+	make_plain(ret);
+}
+
+size_t model_devices(struct span ret[PROTO_MAX_DEVICES])
+{
+	static char names[PROTO_MAX_DEVICES][96];
+	size_t n = 0;
+
+	for (size_t i = 0; i < ggml_backend_dev_count() && n < PROTO_MAX_DEVICES; i++) {
+		ggml_backend_dev_t dev = ggml_backend_dev_get(i);
+
+		if (ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU)
+			continue;
+		name_device(dev, names[n], sizeof(names[n]));
+		ret[n] = span_of(names[n]);
+		n++;
+	}
+	return n;
+}
+
 const char *model_build(void)
 {
 	return build;

@@ -142,7 +142,9 @@ static void quarantine(struct hub *h, struct agent *a)
 
 static int registration_keep(struct hub *h, struct agent *a, const struct registration *r)
 {
-	size_t lists = r->n_models * sizeof(struct model_info) + r->n_labels * sizeof(struct span) + 32;
+	const struct hardware *w = &r->hardware;
+	size_t n_texts = r->n_labels + w->n_isa + w->n_accelerators + w->n_zones;
+	size_t lists = r->n_models * sizeof(struct model_info) + n_texts * sizeof(struct span) + 5 * (size_t)16;
 	struct registration *old = a->reg;
 	struct span body;
 	void *copy;

@@ -96,7 +96,15 @@ function modelsOf(a) {
 	return a.models.length ? box : "–";
 }
 
-const hardware = (a) => [a.host && a.host !== a.id ? a.host : "", a.cpu || a.arch || "", a.cores ? a.cores + " cores" : ""].filter(Boolean).join(" · ");
+const hardware = (a) => {
+	const h = a.hardware || {};
+	return [a.host && a.host !== a.id ? a.host : "", h.machine, h.cpu || h.arch, h.cores ? h.cores + " cores" : ""].filter(Boolean).join(" · ");
+};
+const fares = (a) => {
+	const s = a.sensors || {};
+	return [s.temp_milli !== undefined ? (s.temp_milli / 1000).toFixed(0) + " °C" : "", s.throttled ? "throttled" : "", s.undervoltage ? "voltage low" : "",
+		s.battery_percent !== undefined && !s.on_mains ? "battery " + s.battery_percent + " %" : ""].filter(Boolean).join(" · ");
+};
 const here = (a, text) => a.state === "offline" ? "–" : text;
 
 const agentColumns = [
@@ -105,8 +113,8 @@ const agentColumns = [
 	["Jobs", "", (a) => here(a, jobsOf(a))],
 	["Models", "text", modelsOf],
 	["Tokens/s", "num", (a) => here(a, rate(a.tokens_per_s))],
-	["Load", "num", (a) => here(a, a.load.toFixed(2))],
-	["Memory free", "num", (a) => here(a, a.mem_available ? bytes(a.mem_available) : "–")],
+	["Load", "num", (a) => here(a, lines(a.load.toFixed(2), fares(a)))],
+	["Memory free", "num", (a) => here(a, lines(a.mem_available ? bytes(a.mem_available) : "–", a.sensors && a.sensors.disk_free !== undefined ? "disk " + bytes(a.sensors.disk_free) : ""))],
 	["Heard", "num", (a) => a.seen_ms < 1000 ? "now" : span(a.seen_ms) + " ago"],
 ];
 const modelColumns = [

@@ -62,9 +62,25 @@ def it_registers_itself_and_its_model():
     equal(m[2], hashlib.sha256(box.model.read_bytes()).digest(), "digest")
     equal(r["slots"], 2)
     check(r["engine"].startswith("echo"), r)
-    check(r["hardware"][4] > 0 and r["hardware"][5] > 1 << 20, "hardware is known")
+    hardware = r["hardware"]
+    check(hardware[4] > 0 and hardware[5] > 1 << 20 and hardware[9] and hardware[11] > 0, f"hardware is known: {hardware}")
+    equal(hardware[10], ["Echo0 (no computing, 0 MiB)"], "accelerators, as the engine sees them")
     equal(box.status, {"epoch": 1, "conn": 1, "state": ONLINE})
     equal(int((box.dir / "state/agent.pid").read_text()), box.process.pid)
+
+
+@test
+def the_heartbeat_has_what_this_box_can_measure():
+    def sources(keys):
+        return [k for k, path in keys.items() if os.path.exists(path)]
+
+    sensors = wait_until(lambda: box.heartbeat and box.heartbeat.get("sensors"), "a heartbeat with sensors")
+    for key in sources({5: "/proc/pressure/cpu", 6: "/proc/pressure/memory", 7: "/proc/pressure/io"}):
+        check(0 <= sensors[key] <= 10000, f"pressure: {sensors}")
+    disk = os.statvfs(box.dir)
+    check(0 < sensors[10] <= disk.f_blocks * disk.f_frsize, f"disk: {sensors}")
+    if not os.listdir("/sys/class/thermal"):
+        check(1 not in sensors, f"no zone, and a temperature: {sensors}")
 
 
 @test

@@ -5,14 +5,14 @@
 
 struct agent_config rig_config(void)
 {
+	static const struct hardware hardware = { .cores = 2, .mem_total = 1000, .disk_total = (uint64_t)16 << 30 };
 	static struct agent_model models[1];
 
 	models[0] = (struct agent_model){ .name = SPAN("m"), .path = SPAN("/models/m.gguf"), .parallel = 2 };
 	return (struct agent_config){ .id = SPAN("box-1"),
 		.host = SPAN("host"),
 		.software = SPAN("shoal-agent test"),
-		.cores = 2,
-		.mem_total = 1000,
+		.hardware = &hardware,
 		.epoch = RIG_EPOCH,
 		.nonce = 99,
 		.seed = 1,

@@ -57,7 +57,7 @@ Test(hub_fleet, what_a_registration_says_is_kept_whole)
 {
 	struct model_info models[] = { { .name = SPAN("m"), .state = MODEL_READY, .n_ctx = 512 },
 		{ .name = SPAN("n"), .state = MODEL_FAILED, .reason = SPAN("no file") } };
-	struct span labels[] = { SPAN("zone=eu"), SPAN("gpu=no") };
+	struct span labels[] = { SPAN("zone=eu"), SPAN("gpu=no") }, isa[] = { SPAN("neon"), SPAN("dotprod") };
 	struct registration g = rig_registration("box-1", 1, 1);
 	const struct registration *kept;
 
@@ -66,15 +66,17 @@ Test(hub_fleet, what_a_registration_says_is_kept_whole)
 	g.labels = labels;
 	g.n_labels = 2;
 	g.hardware.cpu = SPAN("Cortex-A72");
+	g.hardware.isa = isa;
+	g.hardware.n_isa = 2;
 	rig_register(&r, g);
-	models[0].name = labels[0] = SPAN("changed");
+	models[0].name = labels[0] = isa[1] = SPAN("changed");
 	kept = rig_agent_view(&r, "box-1").registration;
 	cr_assert_eq(kept->n_models, 2);
 	cr_assert(span_is(kept->models[0].name, "m"));
 	cr_assert_eq(kept->models[0].n_ctx, 512);
 	cr_assert(span_is(kept->models[1].reason, "no file"));
 	cr_assert(span_is(kept->labels[0], "zone=eu"));
-	cr_assert(span_is(kept->hardware.cpu, "Cortex-A72"));
+	cr_assert(span_is(kept->hardware.cpu, "Cortex-A72") && span_is(kept->hardware.isa[1], "dotprod"));
 }
 
 Test(hub_fleet, a_fleet_has_a_greatest_size_and_says_so_once)

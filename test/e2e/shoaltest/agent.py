@@ -17,7 +17,7 @@ REGISTRATION = {2: "agent", 3: "epoch", 4: "conn", 5: "seq", 6: "nonce", 8: "sof
                 15: "models", 16: "labels"}
 MODEL = {1: "name", 2: "digest", 4: "state", 5: "n_ctx", 8: "reason"}
 HEARTBEAT = {3: "state", 4: "slots", 5: "running", 6: "queued", 7: "tokens_total", 10: "rss", 14: "bad_messages",
-             17: "reason", 18: "requests_total", 19: "errors_total", 20: "p50", 21: "p95", 22: "p99"}
+             17: "reason", 18: "requests_total", 19: "errors_total", 20: "p50", 21: "p95", 22: "p99", 23: "sensors"}
 EVENT = {1: "type", 2: "job", 3: "attempt", 4: "epoch", 5: "index", 6: "text", 7: "ids", 8: "finish", 9: "sha256", 10: "usage",
          12: "code", 13: "reason"}
 OFFLINE, ONLINE, DEGRADED, DRAINING = range(4)
