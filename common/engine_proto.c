@@ -10,7 +10,6 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_UINT(T, version, 3, 0, UINT32_MAX),
 	MSG_F_TEXT(T, build, 4, 0, 256),
 	MSG_F_UINT(T, max_sequences, 5, 0, 4096),
-	MSG_F_TEXTS(T, devices, 63, 0, PROTO_MAX_DEVICES),
 	MSG_F_UINT(T, percent, 6, 0, 100),
 	MSG_F_UINT(T, n_ctx, 7, 0, UINT32_MAX),
 	MSG_F_UINT(T, n_params, 8, 0, ANY),
@@ -37,6 +36,7 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_BOOL(T, exact, 29, 0),
 	MSG_F_BOOL(T, fast, 30, 0),
 	MSG_F_UINT(T, keep, 31, 0, 4096),
+	MSG_F_TEXTS(T, devices, 63, 0, PROTO_MAX_DEVICES),
 };
 #undef T
 const struct msg_type engine_msg_type = MSG_TYPE("engine-msg", struct engine_msg, engine_msg_fields);
