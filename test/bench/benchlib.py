@@ -140,11 +140,11 @@ class System:
     def pids(self):
         return {"agent": self.agent.popen.pid, "hub": self.hub.popen.pid, "broker": self.broker.process.pid}
 
-    def http(self, requests, clients=1):
-        return run_load("http", self.url, clients, requests)
+    def http(self, requests, clients=1, after=0):
+        return run_load("http", self.url, clients, requests, after)
 
-    def mqtt(self, requests, clients=1):
-        return run_load("mqtt", self.mqtt_port, clients, requests)
+    def mqtt(self, requests, clients=1, after=0):
+        return run_load("mqtt", self.mqtt_port, clients, requests, after)
 
     def close(self):
         for p in (self.agent, self.hub):
@@ -180,31 +180,20 @@ def prompt(number, characters):
     return (f"{number:06d} " + TEXT * (characters // len(TEXT) + 1))[:characters]
 
 
-class Load:
-    """A load that goes on beside others; end() gives its answers."""
-
-    def __init__(self, how, where, clients, requests):
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False) as f:
-            f.writelines(json.dumps(r) + "\n" for r in requests)
-        self.file = Path(f.name)
-        self.popen = subprocess.Popen([BENCH_BIN / "load", how, str(where), str(clients), f.name], stdout=subprocess.PIPE, text=True,
-                                      preexec_fn=die_with_parent)
-
-    def end(self):
-        out = self.popen.communicate()[0]
-        self.file.unlink()
-        answers = [json.loads(line) for line in out.splitlines()]
-        assert self.popen.returncode == 0, f"load ended with {self.popen.returncode}"
-        wrong = [a["error"] for a in answers if a["error"] is not None]
-        assert not wrong, f"{len(wrong)} of {len(answers)} requests failed: {wrong[0]}"
-        return answers
-
-
-def run_load(how, where, clients, requests):
-    """Answers of a closed loop; HTTP documents ask for their usage."""
+def run_load(how, where, clients, requests, after=0):
+    """Answers of a closed loop, in the order of the requests; `after`: see load.c."""
     if how == "http":
         requests = [dict(r, stream_options={"include_usage": True}) for r in requests]
-    return Load(how, where, clients, requests).end()
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
+        f.writelines(json.dumps(r) + "\n" for r in requests)
+        f.flush()
+        done = subprocess.run([BENCH_BIN / "load", how, str(where), str(clients), f.name, str(after)], stdout=subprocess.PIPE, text=True,
+                              preexec_fn=die_with_parent)
+    assert done.returncode == 0, f"load ended with {done.returncode}"
+    answers = sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda a: a["line"])
+    wrong = [a["error"] for a in answers if a["error"] is not None]
+    assert not wrong and len(answers) == len(requests), f"{len(wrong)} of {len(requests)} requests failed: {wrong[:1]}"
+    return answers
 
 
 def whole_rate(answers):
@@ -295,8 +284,8 @@ class LlamaServer:
         except OSError:
             return False
 
-    def http(self, requests, clients=1):
-        return run_load("http", self.url, clients, requests)
+    def http(self, requests, clients=1, after=0):
+        return run_load("http", self.url, clients, requests, after)
 
     def close(self):
         self.process.stop()

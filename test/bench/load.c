@@ -1,13 +1,13 @@
 /* load - a closed loop of clients that stream answers, over HTTP or MQTT, and note when what came.
  *
- * Usage: load http URL CLIENTS REQUESTS        URL: of the completions, as OpenAI's
- *        load mqtt PORT CLIENTS REQUESTS       of a broker on 127.0.0.1
+ * Usage: load http URL CLIENTS REQUESTS [AFTER]     URL: of the completions, as OpenAI's
+ *        load mqtt PORT CLIENTS REQUESTS [AFTER]    of a broker on 127.0.0.1
  *
  * REQUESTS is a file with one request document a line.  Each client sends the next line as soon as
- * its answer has ended.  Stdout has one line of JSON for each answer, in the order of their ends: line (from 0), start,
- * first, end (microseconds of CLOCK_BOOTTIME), prompt_tokens, cached_tokens, tokens, error (null or text) and at: the
- * microseconds from start to each piece of text.  The clients share one thread, and spend as little as they can: they run
- * beside what they measure. */
+ * its answer has ended; with AFTER, all but the first client wait until that one has so many pieces of text.  Stdout has one
+ * line of JSON for each answer, in the order of their ends: line (from 0), start, first, end (microseconds of
+ * CLOCK_BOOTTIME), prompt_tokens, cached_tokens, tokens, error (null or text) and at: the microseconds from start to each
+ * piece of text.  The clients share one thread, and spend as little as they can: they run beside what they measure. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,11 +41,12 @@ struct client {
 
 struct load {
 	struct loop *loop;
+	struct loop_timer *kick; /* of the other clients */
 	struct http_client *http;
 	const char *url; /* NULL: MQTT */
 	int port;
 	char **lines;
-	size_t n_lines, next_line, n_clients, n_busy;
+	size_t n_lines, next_line, n_clients, n_busy, after;
 	struct arena arena;
 	struct client clients[MAX_CLIENTS];
 };
@@ -58,6 +59,16 @@ static void die(const char *what)
 
 /* ---- an answer ---- */
 
+static void start(struct client *c);
+
+static void start_others(void *ctx)
+{
+	struct load *l = ctx;
+
+	for (size_t i = 1; i < l->n_clients; i++)
+		start(&l->clients[i]);
+}
+
 static void note_text(struct client *c)
 {
 	if (c->n_at == c->cap_at) {
@@ -67,6 +78,8 @@ static void note_text(struct client *c)
 			die("no memory");
 	}
 	c->at_us[c->n_at++] = clock_us() - c->start_us;
+	if (c->number == 0 && c->n_at == c->load->after)
+		loop_timer_at(c->load->kick, 0); /* curl takes no request inside its callbacks */
 }
 
 static void note_error(struct client *c, struct span text)
@@ -99,8 +112,6 @@ static void print(const struct client *c)
 	fwrite(b.p, 1, b.n, stdout);
 	buf_fini(&b);
 }
-
-static void start(struct client *c);
 
 static void end(struct client *c)
 {
@@ -246,6 +257,13 @@ static void on_down(void *ctx, const char *why, uint64_t retry_ms)
 	die(why);
 }
 
+static void start_all(struct load *l)
+{
+	start(&l->clients[0]);
+	if (l->after == 0)
+		start_others(l);
+}
+
 /* When all can hear, all begin. */
 static void on_subscribed(void *ctx, int mid, int reason)
 {
@@ -256,8 +274,7 @@ static void on_subscribed(void *ctx, int mid, int reason)
 	if (reason >= 0x80)
 		die("the broker refuses the subscription");
 	if (++n_subscribed == l->n_clients)
-		for (size_t i = 0; i < l->n_clients; i++)
-			start(&l->clients[i]);
+		start_all(l);
 }
 
 static void connect_mqtt(struct client *c)
@@ -336,9 +353,9 @@ static void begin(struct load *l)
 		c->line_buf = BUF_INIT(LINE_MAX_BYTES);
 		if (l->url == NULL)
 			connect_mqtt(c);
-		else
-			start(c);
 	}
+	if (l->url != NULL)
+		start_all(l);
 }
 
 static void fini(struct load *l)
@@ -350,6 +367,7 @@ static void fini(struct load *l)
 		free(l->clients[i].at_us);
 	}
 	http_client_free(l->http);
+	loop_timer_free(l->kick);
 	loop_free(l->loop);
 	for (size_t i = 0; i < l->n_lines; i++)
 		free(l->lines[i]);
@@ -362,17 +380,18 @@ int main(int argc, char **argv)
 	static struct load l;
 	int rc;
 
-	if (argc != 5 || (strcmp(argv[1], "http") != 0 && strcmp(argv[1], "mqtt") != 0))
-		die("usage: load http URL | mqtt PORT, then CLIENTS REQUESTS");
+	if (argc < 5 || argc > 6 || (strcmp(argv[1], "http") != 0 && strcmp(argv[1], "mqtt") != 0))
+		die("usage: load http URL | mqtt PORT, then CLIENTS REQUESTS [AFTER]");
 	if (strcmp(argv[1], "http") == 0)
 		l.url = argv[2];
 	l.port = atoi(argv[2]);
 	l.n_clients = strtoull(argv[3], NULL, 10);
+	l.after = argc == 6 ? strtoull(argv[5], NULL, 10) : 0;
 	read_lines(&l, argv[4]);
 	l.n_clients = l.n_clients < l.n_lines ? l.n_clients : l.n_lines;
 	l.arena = (struct arena){ .p = malloc(ARENA_SIZE), .cap = ARENA_SIZE };
 	if (l.n_clients == 0 || l.n_clients > MAX_CLIENTS || l.arena.p == NULL || loop_new(on_stop, &l, &l.loop) < 0 ||
-		http_client_new(l.loop, &l.http) < 0)
+		http_client_new(l.loop, &l.http) < 0 || loop_timer_new(l.loop, start_others, &l, &l.kick) < 0)
 		die("cannot begin: are there 1 to 256 clients?");
 	begin(&l);
 	rc = loop_run(l.loop);

@@ -3,7 +3,8 @@
 
 Same model file, threads, prompts, lengths and greedy sampling; both over HTTP, and shoal over MQTT too.  In turn; the
 medians of the rounds' ratios of tokens a second over all streams, and of the 95th percentile of the time to the first
-token.  llama-server is Debian testing's, in a root directory made by mmdebstrap; without it nothing is compared.
+token.  llama-server is Debian testing's, in a root directory made by mmdebstrap; without it nothing is compared (exit
+status 77).
 """
 import sys
 
@@ -11,42 +12,45 @@ from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_
                       ratios, say, table, verdict, whole_rate)
 
 args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(5, "rounds"), clients=(8, "streams at once"), jobs=(3, "of each client, in a round"),
-                 tokens=(96, "of an answer"), characters=(300, "of a prompt"), threads=(1, "of both engines"))
+                 tokens=(96, "of an answer"), characters=(300, "of a prompt"), threads=(1, "of both engines"),
+                 server=(1, "0: shoal alone"))
 CONTEXT = 1024
 
 
 def measure(name):
     path = find_model(name)
-    server = LlamaServer(path, args.threads, args.clients, CONTEXT)
+    server = LlamaServer(path, args.threads, args.clients, CONTEXT) if args.server else None
     system = System(path, args.threads, args.clients, CONTEXT)
 
     def requests(k):
         n = args.clients * args.jobs
         return [ask(prompt(k * n + i, args.characters), args.tokens) for i in range(n)]
 
+    sides = {"llama-server, HTTP": lambda k: server.http(requests(k), args.clients)} if server else {}
+    sides["shoal, HTTP"] = lambda k: system.http(requests(k), args.clients)
+    sides["shoal, MQTT"] = lambda k: system.mqtt(requests(k), args.clients)
     try:
-        got = in_turn({"llama-server, HTTP": lambda k: server.http(requests(k), args.clients),
-                       "shoal, HTTP": lambda k: system.http(requests(k), args.clients),
-                       "shoal, MQTT": lambda k: system.mqtt(requests(k), args.clients)}, args.rounds)
+        got = in_turn(sides, args.rounds)
         for side in got.values():
             assert all(a["tokens"] == args.tokens for answers in side for a in answers)
-        return server.version, system.engine(), got
+        return server.version if server else "not compared", system.engine(), got
     finally:
         system.close()
-        server.close()
+        if server:
+            server.close()
 
 
 def show(name, server, engine, got):
-    first = got["llama-server, HTTP"][0][0]
+    first = got["shoal, HTTP"][0][0]
     say(f"\n{name}: {args.clients} streams of {args.tokens} tokens after prompts of {first['prompt_tokens']}, {args.threads} thread(s), median "
         f"of {args.rounds} rounds of {args.clients * args.jobs} requests\n  llama-server {server}; shoal on {engine}")
     rate = {side: [whole_rate(answers) for answers in rounds] for side, rounds in got.items()}
     late = {side: [percentile([first_ms(a) for a in answers], 95) for answers in rounds] for side, rounds in got.items()}
-    base = "llama-server, HTTP"
+    base = "llama-server, HTTP" if server != "not compared" else "shoal, HTTP"
     table(["", "tokens/s", "ratio", "first token p95 ms", "ratio"],
           [[side, f"{median(rate[side]):.1f}", f"{ratios(rate[side], rate[base]):.3f}", f"{median(late[side]):.0f}",
             f"{ratios(late[side], late[base]):.3f}"] for side in got])
-    for way in ("HTTP", "MQTT"):
+    for way in ("HTTP", "MQTT") if server != "not compared" else ():
         verdict(f"{args.clients} streams over {way}, {name}, tokens/s", ratios(rate[f"shoal, {way}"], rate[base]), at_least=1.0)
         verdict(f"{args.clients} streams over {way}, {name}, first token p95", ratios(late[f"shoal, {way}"], late[base]), at_most=1.0)
 

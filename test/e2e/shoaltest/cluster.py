@@ -50,6 +50,19 @@ def children(pid):
     return running(lambda fields: int(fields[1]) == pid)
 
 
+def memory(pid):
+    """(private, resident) bytes of a process."""
+    uss = rss = 0
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        for line in f:
+            field = line.split()
+            if field[0] in ("Private_Clean:", "Private_Dirty:"):
+                uss += int(field[1]) << 10
+            elif field[0] == "Rss:":
+                rss += int(field[1]) << 10
+    return uss, rss
+
+
 def is_sanitized():
     return b"__asan_init" in (BIN / "shoal-agent").read_bytes()
 

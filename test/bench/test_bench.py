@@ -1,0 +1,52 @@
+#!/usr/bin/python3
+"""The benchmarks run and say what they are to say; figures taken beside other tests say nothing, so none is judged."""
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+from shoaltest.suite import check, equal, main, test  # noqa: E402
+
+
+def run(name, *args):
+    done = subprocess.run([sys.executable, HERE / f"{name}.py", *args], capture_output=True, text=True, timeout=120)
+    equal(done.returncode, 0, f"exit status of {name}; it said:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def says(out, *words):
+    for w in words:
+        check(w in out, f"nothing of {w!r} in:\n{out}")
+
+
+SMALL = ("--models", "triage", "--rounds", "1", "--tokens", "24")
+
+
+@test
+def a_single_stream_is_compared_with_the_bare_loop():
+    says(run("single_stream", *SMALL), "bare loop", "shoal, exact", "single stream, triage")
+
+
+@test
+def parallel_streams_are_measured():
+    says(run("parallel_streams", *SMALL, "--jobs", "1", "--server", "0"), "shoal, HTTP", "shoal, MQTT")
+
+
+@test
+def gaps_beside_a_prompt_are_measured():
+    says(run("prefill_interference", "--models", "triage", "--rounds", "1", "--tokens", "200", "--after", "10", "--characters", "600", "--server", "0"),
+         "prefill interference, triage")
+
+
+@test
+def the_tax_is_measured():
+    says(run("agent_tax", *SMALL), "triage, 8 stream(s), HTTP")
+
+
+@test
+def memory_is_measured():
+    says(run("footprint", "--jobs", "60", "--warm", "40"), "agent, private memory", "agent, growth")
+
+
+main()
