@@ -24,6 +24,8 @@ static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
 			    "      --temperature T   0 takes the likeliest token each time\n"
 			    "      --seed N          the same seed gives the same answer\n"
 			    "      --stop TEXT       end before TEXT; up to 8 times\n"
+			    "      --logit-bias ID=B add B (-100 to 100) to the logit of token ID; up to 300 times\n"
+			    "      --logprobs N      with --json: how likely each token was, and the N likeliest\n"
 			    "      --timeout S       give up after S seconds\n"
 			    "\n"
 			    "Ctrl-C cancels the job. Exit codes: 0 done, 2 not a valid request, 66 no such\n"
@@ -40,6 +42,8 @@ enum {
 	OPT_TEMPERATURE,
 	OPT_SEED,
 	OPT_STOP,
+	OPT_LOGIT_BIAS,
+	OPT_LOGPROBS,
 	OPT_TIMEOUT
 };
 
@@ -55,6 +59,8 @@ static const struct option options[] = {
 	{ "temperature", required_argument, NULL, OPT_TEMPERATURE },
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "stop", required_argument, NULL, OPT_STOP },
+	{ "logit-bias", required_argument, NULL, OPT_LOGIT_BIAS },
+	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ 0 },
 };
@@ -63,6 +69,7 @@ static const struct option options[] = {
 struct parsed {
 	struct run run;
 	struct span stop[PROTO_MAX_STOP];
+	struct msg_weight biases[PROTO_MAX_LOGIT_BIAS];
 	const char *url;
 	char *host, *prompt;
 	bool is_raw;
@@ -134,6 +141,22 @@ static bool add_stop(struct parsed *p, const char *text)
 	return true;
 }
 
+static bool add_bias(struct parsed *p, const char *text)
+{
+	struct submit *s = &p->run.submit;
+	const char *eq = strchr(text, '=');
+	struct msg_weight w;
+
+	if (s->n_logit_bias == PROTO_MAX_LOGIT_BIAS || eq == NULL ||
+		!msg_weight_key(span_mem(text, (size_t)(eq - text)), &w.id) || !cli_real("--logit-bias", eq + 1, &w.value)) {
+		cli_note("--logit-bias takes at most %d of ID=BIAS, as in 42=-100", PROTO_MAX_LOGIT_BIAS);
+		return false;
+	}
+	p->biases[s->n_logit_bias++] = w;
+	s->logit_bias = p->biases;
+	return true;
+}
+
 static bool parse_option(struct parsed *p, int opt, const char *arg)
 {
 	struct submit *s = &p->run.submit;
@@ -148,6 +171,8 @@ static bool parse_option(struct parsed *p, int opt, const char *arg)
 	case OPT_RAW: p->is_raw = true; return true;
 	case OPT_CHAT: p->is_raw = false; return true;
 	case OPT_STOP: return add_stop(p, arg);
+	case OPT_LOGIT_BIAS: return add_bias(p, arg);
+	case OPT_LOGPROBS: s->logprobs = true; return cli_uint("--logprobs", arg, 0, LOGPROB_MAX_TOP, &s->top_logprobs);
 	case OPT_MAX_TOKENS: return cli_uint("--max-tokens", arg, 1, PROTO_MAX_TOKENS, &s->max_tokens);
 	case OPT_TEMPERATURE: msg_set(s, SUBMIT_TEMPERATURE); return cli_real("--temperature", arg, &s->temperature);
 	case OPT_SEED: msg_set(s, SUBMIT_SEED); return cli_uint("--seed", arg, 0, INT64_MAX, &s->seed);
@@ -232,6 +257,9 @@ static int parse(struct parsed *p, int argc, char **argv)
 	}
 	if (p->run.host != NULL && p->url != NULL)
 		return cli_fail(CLI_USAGE, "--http and --mqtt are two ways to the same place: give one of them");
+	if (p->run.submit.logprobs && (!p->run.is_json || (p->is_raw && p->run.host == NULL)))
+		return cli_fail(CLI_USAGE, p->run.is_json ? "--logprobs of a --raw prompt needs --mqtt"
+							  : "--logprobs needs --json: nothing else shows them");
 	if (optind == argc) {
 		cli_note("there is no prompt");
 		return cli_usage_hint(&cmd_run);

@@ -55,6 +55,7 @@ struct engine_msg {
 	unsigned finish;
 	struct usage usage;
 	struct timings timings;
+	struct span logprobs; /* TOKENS: a sequence of token-prob, one for each id; or empty */
 	/* ERROR */
 	uint64_t code;
 	struct span reason;

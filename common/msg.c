@@ -74,7 +74,17 @@ static bool get_bool(const void *m, const struct msg_field *f)
 
 static bool is_list(const struct msg_field *f)
 {
-	return f->kind == MSG_UINTS || f->kind == MSG_TEXTS || f->kind == MSG_SUBS;
+	return f->kind == MSG_UINTS || f->kind == MSG_TEXTS || f->kind == MSG_SUBS || f->kind == MSG_WEIGHTS;
+}
+
+size_t msg_item_size(const struct msg_field *f)
+{
+	switch (f->kind) {
+	case MSG_UINTS: return sizeof(uint32_t);
+	case MSG_TEXTS: return sizeof(struct span);
+	case MSG_WEIGHTS: return sizeof(struct msg_weight);
+	default: return f->sub->size;
+	}
 }
 
 static bool has_content(const struct msg_field *f, const void *m);
@@ -102,6 +112,7 @@ static bool has_content(const struct msg_field *f, const void *m)
 	case MSG_BOOL: return get_bool(m, f);
 	case MSG_ENUM: return get_enum(m, f) != 0;
 	case MSG_TEXT:
+	case MSG_JSON:
 	case MSG_BYTES: return get_span(m, f).n > 0;
 	case MSG_SUB: return sub_has_content(f->sub, member(m, f->offset));
 	default: return false;
@@ -116,6 +127,25 @@ bool msg_field_present(const struct msg_field *f, const void *m)
 /* ---- encoding ---- */
 
 static void put_msg(const struct msg_type *t, const void *m, enum msg_keys keys, struct buf *out);
+
+static void put_weights(const struct msg_field *f, const void *m, enum msg_keys keys, struct buf *out)
+{
+	size_t n = get_size(m, f->n_offset);
+	const struct msg_weight *w = get_ptr(m, f);
+
+	wire_put_map(out, n);
+	for (size_t i = 0; i < n; i++) {
+		char text[16];
+		struct buf key = { .p = (uint8_t *)text, .cap = sizeof(text), .max = sizeof(text) };
+
+		buf_addf(&key, "%u", w[i].id);
+		if (keys == MSG_KEYS_TEXT)
+			wire_put_text(out, buf_span(&key));
+		else
+			wire_put_uint(out, w[i].id);
+		wire_put_real(out, w[i].value);
+	}
+}
 
 static void put_list(const struct msg_field *f, const void *m, enum msg_keys keys, struct buf *out)
 {
@@ -147,7 +177,9 @@ static void put_field(const struct msg_field *f, const void *m, enum msg_keys ke
 		else
 			wire_put_uint(out, get_enum(m, f));
 		break;
-	case MSG_TEXT: wire_put_text(out, get_span(m, f)); break;
+	case MSG_TEXT:
+	case MSG_JSON: wire_put_text(out, get_span(m, f)); break;
+	case MSG_WEIGHTS: put_weights(f, m, keys, out); break;
 	case MSG_BYTES: wire_put_bytes(out, get_span(m, f)); break;
 	case MSG_SUB: put_msg(f->sub, member(m, f->offset), keys, out); break;
 	case MSG_NULL: wire_put_null(out); break;
@@ -206,16 +238,50 @@ static void *list_room(struct decoder *d, size_t n, size_t size)
 	return p;
 }
 
-static size_t item_size(const struct msg_field *f)
+bool msg_weight_key(struct span text, uint32_t *ret)
 {
-	return f->kind == MSG_UINTS ? sizeof(uint32_t) : f->kind == MSG_TEXTS ? sizeof(struct span) : f->sub->size;
+	uint64_t v = 0;
+
+	if (text.n == 0 || text.n > 10 || (text.n > 1 && text.p[0] == '0'))
+		return false;
+	for (size_t i = 0; i < text.n; i++) {
+		if (text.p[i] < '0' || text.p[i] > '9')
+			return false;
+		v = v * 10 + (uint64_t)(text.p[i] - '0');
+	}
+	*ret = (uint32_t)v;
+	return v <= UINT32_MAX;
+}
+
+/* One pair; a number that stands twice is refused, as a key of any map is. */
+static void get_weight(struct decoder *d, struct msg_weight *all, size_t i)
+{
+	if (d->keys == MSG_KEYS_INT)
+		all[i].id = (uint32_t)wire_get_uint(&d->in, UINT32_MAX);
+	else if (!msg_weight_key(wire_get_text(&d->in, MSG_TEXT_ITEM_MAX), &all[i].id))
+		wire_fail(&d->in, ERR_RANGE);
+	all[i].value = wire_get_real(&d->in);
+	for (size_t k = 0; k < i && d->in.err == 0; k++)
+		if (all[k].id == all[i].id)
+			wire_fail(&d->in, ERR_DUPLICATE);
+}
+
+static void get_weights(struct decoder *d, const struct msg_field *f, void *m)
+{
+	size_t n = wire_get_map(&d->in, (size_t)f->max);
+	struct msg_weight *items = list_room(d, n, sizeof(*items));
+
+	for (size_t i = 0; i < n && d->in.err == 0; i++)
+		get_weight(d, items, i);
+	memcpy(member_mut(m, f->offset), &items, sizeof(items));
+	memcpy(member_mut(m, f->n_offset), &n, sizeof(n));
 }
 
 static void get_list(struct decoder *d, const struct msg_field *f, void *m, unsigned depth)
 {
 	bool is_one = d->keys == MSG_KEYS_TEXT && (f->flags & MSG_OR_ONE) != 0 && wire_peek(&d->in) == WIRE_TEXT;
 	size_t n = is_one ? 1 : wire_get_array(&d->in, (size_t)f->max);
-	char *items = list_room(d, n, item_size(f));
+	char *items = list_room(d, n, msg_item_size(f));
 
 	for (size_t i = 0; i < n && d->in.err == 0; i++) {
 		if (f->kind == MSG_UINTS)
@@ -299,6 +365,8 @@ static void get_field(struct decoder *d, const struct msg_field *f, void *m, uns
 	case MSG_BOOL: SET(bool, wire_get_bool(&d->in)); break;
 	case MSG_ENUM: SET(unsigned, get_name(d, f)); break;
 	case MSG_TEXT: SET(struct span, get_text(d, f, depth)); break;
+	case MSG_JSON: SET(struct span, wire_get_text(&d->in, (size_t)f->max)); break;
+	case MSG_WEIGHTS: get_weights(d, f, m); break;
 	case MSG_BYTES: SET(struct span, wire_get_bytes(&d->in, (size_t)f->max)); break;
 	case MSG_SUB: get_msg(d, f->sub, member_mut(m, f->offset), depth + 1); break;
 	case MSG_NULL: wire_skip(&d->in, depth + 1); break;

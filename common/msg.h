@@ -37,6 +37,8 @@ enum msg_kind {
 	MSG_UINTS, /* const uint32_t *, size_t count; max = count */
 	MSG_TEXTS, /* const struct span *, size_t count; max = count; each ≤ MSG_TEXT_ITEM_MAX bytes */
 	MSG_SUBS,  /* const struct *, size_t count; sub; max = count */
+	MSG_WEIGHTS, /* const struct msg_weight *, size_t count; max = count.  A map; in documents its keys are texts */
+	MSG_JSON,  /* struct span, the text of a JSON value, empty for null; max = bytes.  In JSON: the value itself */
 	MSG_NULL   /* no member: always written, as null, in documents; ignored on reading */
 };
 
@@ -44,6 +46,11 @@ enum {
 	MSG_REQ = 1,      /* must be there */
 	MSG_OR_ONE = 2,   /* MSG_TEXTS: a single text stands for a list of one (documents) */
 	MSG_OR_PARTS = 4, /* MSG_TEXT: a list of {"type":"text","text":…} is joined (documents) */
+};
+
+struct msg_weight { /* a number of something, and how much it weighs */
+	uint32_t id;
+	double value;
 };
 
 #define MSG_MAX_FIELDS 63          /* keys are 1..63: bits of `has` */
@@ -87,6 +94,8 @@ struct msg_type {
 #define MSG_F_UINTS(T, m, key, flags, max) MSG_L_(T, m, uint32_t, key, MSG_UINTS, flags, max, NULL)
 #define MSG_F_TEXTS(T, m, key, flags, max) MSG_L_(T, m, struct span, key, MSG_TEXTS, flags, max, NULL)
 #define MSG_F_SUBS(T, m, S, key, flags, max, type) MSG_L_(T, m, S, key, MSG_SUBS, flags, max, type)
+#define MSG_F_WEIGHTS(T, m, key, flags, max) MSG_L_(T, m, struct msg_weight, key, MSG_WEIGHTS, flags, max, NULL)
+#define MSG_F_JSON(T, m, key, flags, max) MSG_F_(T, m, struct span, key, MSG_JSON, flags, max, NULL, NULL)
 #define MSG_F_NULL(label, k) { .name = (label), .key = (k), .kind = MSG_NULL }
 
 #define MSG_TYPE(label, T, table)                                                                     \
@@ -104,6 +113,11 @@ static inline void msg_set(void *m, unsigned key)
 {
 	*(uint64_t *)m |= (uint64_t)1 << key;
 }
+
+/* Bytes of one item of a list. */
+size_t msg_item_size(const struct msg_field *f);
+/* A number as the documents' maps of weights write it: decimal, no sign, no leading zero. */
+bool msg_weight_key(struct span text, uint32_t *ret);
 
 /* True when the encoder would write this field of m. */
 bool msg_field_present(const struct msg_field *f, const void *m);

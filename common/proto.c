@@ -49,6 +49,9 @@ static const struct msg_field sampling_fields[] = {
 	MSG_F_REAL(T, presence_penalty, SAMPLING_PRESENCE, 0),
 	MSG_F_REAL(T, frequency_penalty, SAMPLING_FREQUENCY, 0),
 	MSG_F_REAL(T, repeat_penalty, SAMPLING_REPEAT, 0),
+	MSG_F_WEIGHTS(T, logit_bias, SAMPLING_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),
+	MSG_F_BOOL(T, logprobs, SAMPLING_LOGPROBS, 0),
+	MSG_F_UINT(T, top_logprobs, SAMPLING_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
 };
 #undef T
 const struct msg_type sampling_type = MSG_TYPE("sampling", struct sampling, sampling_fields);
@@ -245,6 +248,7 @@ static const struct msg_field job_event_fields[] = {
 	MSG_F_UINT(T, queue_ms, 14, 0, ANY),
 	MSG_F_UINT(T, load_percent, 15, 0, 100),
 	MSG_F_UINT(T, prefill_percent, 16, 0, 100),
+	MSG_F_BYTES(T, logprobs, 17, 0, LOGPROB_MAX_FRAME),
 };
 #undef T
 const struct msg_type job_event_type = MSG_TYPE("job-event", struct job_event, job_event_fields);
@@ -278,6 +282,9 @@ static const struct msg_field submit_fields[] = {
 	MSG_F_BOOL(T, cancel_on_disconnect, SUBMIT_CANCEL_ON_DISCONNECT, 0),
 	MSG_F_TEXT(T, reply_to, SUBMIT_REPLY_TO, 0, PROTO_MAX_TOPIC),
 	MSG_F_TEXT(T, correlation, SUBMIT_CORRELATION, 0, PROTO_MAX_CORRELATION),
+	MSG_F_WEIGHTS(T, logit_bias, SUBMIT_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),
+	MSG_F_BOOL(T, logprobs, SUBMIT_LOGPROBS, 0),
+	MSG_F_UINT(T, top_logprobs, SUBMIT_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
 };
 #undef T
 const struct msg_type submit_type = MSG_TYPE("submit", struct submit, submit_fields);
@@ -329,6 +336,7 @@ static const struct msg_field answer_fields[] = {
 	MSG_F_TEXT(T, code, ANSWER_CODE, 0, 64),
 	MSG_F_TEXT(T, message, ANSWER_MESSAGE, 0, REASON_MAX),
 	MSG_F_UINT(T, retry_after_ms, ANSWER_RETRY_AFTER, 0, UINT32_MAX),
+	MSG_F_SUBS(T, logprobs, struct logprob, ANSWER_LOGPROBS, 0, PROTO_MAX_TOKENS, &logprob_type),
 };
 #undef T
 const struct msg_type answer_type = MSG_TYPE("answer", struct answer, answer_fields);
@@ -358,6 +366,19 @@ void sampling_defaults(struct sampling *s)
 		msg_set(s, key);
 }
 
+/* The field of what belongs to the probabilities of tokens that is out of range, or NULL. */
+static const char *check_probs(const struct sampling *s)
+{
+	if (s->n_logit_bias > PROTO_MAX_LOGIT_BIAS)
+		return "logit_bias";
+	for (size_t i = 0; i < s->n_logit_bias; i++)
+		if (!(s->logit_bias[i].value >= -100 && s->logit_bias[i].value <= 100))
+			return "logit_bias";
+	if (s->top_logprobs > (s->logprobs ? LOGPROB_MAX_TOP : 0))
+		return "top_logprobs";
+	return NULL;
+}
+
 int sampling_check(const struct sampling *s, const char **ret_field)
 {
 	struct {
@@ -385,7 +406,8 @@ int sampling_check(const struct sampling *s, const char **ret_field)
 		*ret_field = "stop";
 		return ERR_RANGE;
 	}
-	return 0;
+	*ret_field = check_probs(s);
+	return *ret_field != NULL ? ERR_RANGE : 0;
 }
 
 struct sampling submit_sampling(const struct submit *s)
@@ -393,7 +415,7 @@ struct sampling submit_sampling(const struct submit *s)
 	/* Keys of the same fields in the two messages, in the order of struct sampling. */
 	static const unsigned from[] = { SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P, SUBMIT_TOP_K,
 		SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
-		SUBMIT_REPEAT };
+		SUBMIT_REPEAT, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS };
 	struct sampling r = {
 		.max_tokens = s->max_tokens,
 		.temperature = s->temperature,
@@ -408,6 +430,10 @@ struct sampling submit_sampling(const struct submit *s)
 		.presence_penalty = s->presence_penalty,
 		.frequency_penalty = s->frequency_penalty,
 		.repeat_penalty = s->repeat_penalty,
+		.logit_bias = s->logit_bias,
+		.n_logit_bias = s->n_logit_bias,
+		.logprobs = s->logprobs,
+		.top_logprobs = s->top_logprobs,
 	};
 
 	for (unsigned i = 0; i < sizeof(from) / sizeof(from[0]); i++)

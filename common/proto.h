@@ -9,6 +9,7 @@
 #define SHOAL_PROTO_H
 
 #include "code.h"
+#include "logprob.h"
 #include "msg.h"
 
 #define PROTO_VERSION 1
@@ -28,6 +29,7 @@
 #define PROTO_MAX_LABEL 128 /* "key=value" */
 #define PROTO_MAX_STOP 8
 #define PROTO_MAX_STOP_LEN 256
+#define PROTO_MAX_LOGIT_BIAS 300 /* tokens with a bias */
 #define PROTO_MAX_TURNS 1024
 #define PROTO_MAX_FRAME_TOKENS 4096
 #define PROTO_MAX_TOPIC 256
@@ -80,10 +82,15 @@ struct sampling {
 	size_t n_stop;
 	bool ignore_eos, cache_prompt;
 	double presence_penalty, frequency_penalty, repeat_penalty;
+	const struct msg_weight *logit_bias; /* added to the logits of these tokens */
+	size_t n_logit_bias;
+	bool logprobs;         /* tell how likely each token was */
+	uint64_t top_logprobs; /* and the likeliest ones in its place */
 };
 enum {
 	SAMPLING_MAX_TOKENS = 1, SAMPLING_TEMPERATURE, SAMPLING_TOP_P, SAMPLING_MIN_P, SAMPLING_TOP_K, SAMPLING_SEED,
-	SAMPLING_STOP, SAMPLING_IGNORE_EOS, SAMPLING_CACHE_PROMPT, SAMPLING_PRESENCE, SAMPLING_FREQUENCY, SAMPLING_REPEAT
+	SAMPLING_STOP, SAMPLING_IGNORE_EOS, SAMPLING_CACHE_PROMPT, SAMPLING_PRESENCE, SAMPLING_FREQUENCY, SAMPLING_REPEAT,
+	SAMPLING_LOGIT_BIAS, SAMPLING_LOGPROBS, SAMPLING_TOP_LOGPROBS
 };
 /* Fills every absent field: temperature 0.8, top_p 0.95, top_k 40, min_p 0.05
  * (llama.cpp's), cache_prompt true, seed 0 (the hub gives a job without a seed
@@ -290,6 +297,7 @@ struct job_event {
 	struct span reason;
 	uint64_t queue_ms;   /* waited in the agent */
 	uint64_t load_percent, prefill_percent; /* PROGRESS */
+	struct span logprobs; /* TOKENS: a sequence of token-prob, one for each id; or empty */
 };
 
 /* ---- client -> hub: clients/<u>/jobs; also what HTTP requests become ---- */
@@ -301,13 +309,17 @@ struct submit {
 	struct span prompt;
 	const struct turn *messages;
 	size_t n_messages;
-	uint64_t max_tokens; /* the next twelve: struct sampling, flat */
+	uint64_t max_tokens; /* from here to top_logprobs: struct sampling, flat */
 	double temperature, top_p, min_p;
 	uint64_t top_k, seed;
 	const struct span *stop;
 	size_t n_stop;
 	bool ignore_eos, cache_prompt;
 	double presence_penalty, frequency_penalty, repeat_penalty;
+	const struct msg_weight *logit_bias;
+	size_t n_logit_bias;
+	bool logprobs;
+	uint64_t top_logprobs;
 	bool stream;
 	struct span session;
 	unsigned priority;
@@ -321,7 +333,7 @@ struct submit {
 enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P,
        SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
        SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
-       SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION };
+       SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS };
 /* The sampling part, with presence kept (a field not there stays not there). */
 struct sampling submit_sampling(const struct submit *s);
 
@@ -364,9 +376,13 @@ struct answer {
 	struct receipt receipt;
 	struct span code, message;
 	uint64_t retry_after_ms;
+	const struct logprob *logprobs; /* TOKENS, DONE, where asked for */
+	size_t n_logprobs;
+	struct span probs; /* what logprobs is to be made of, by whoever writes the document */
 };
 enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION, ANSWER_STATE, ANSWER_INDEX, ANSWER_N, ANSWER_TEXT,
-       ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER };
+       ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER,
+       ANSWER_LOGPROBS };
 
 extern const struct msg_type turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,

@@ -70,22 +70,29 @@ static size_t utf8_lead(uint8_t c, uint8_t *ret_low, uint8_t *ret_high)
 	return 0;
 }
 
-bool span_is_utf8(struct span s)
+/* Length of the character at the beginning of s, which is not empty; 0 when there is none. */
+static size_t utf8_char(struct span s)
 {
 	const uint8_t *p = (const uint8_t *)s.p;
+	uint8_t low, high;
+	size_t n = utf8_lead(p[0], &low, &high);
 
-	for (size_t i = 0; i < s.n;) {
-		uint8_t low, high;
-		size_t n = utf8_lead(p[i], &low, &high);
+	if (n == 0 || n > s.n || (n > 1 && (p[1] < low || p[1] > high)))
+		return 0;
+	for (size_t k = 2; k < n; k++)
+		if ((p[k] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
 
-		if (n == 0 || n > s.n - i)
+bool span_is_utf8(struct span s)
+{
+	while (s.n > 0) {
+		size_t n = utf8_char(s);
+
+		if (n == 0)
 			return false;
-		if (n > 1 && (p[i + 1] < low || p[i + 1] > high))
-			return false;
-		for (size_t k = 2; k < n; k++)
-			if ((p[i + k] & 0xc0) != 0x80)
-				return false;
-		i += n;
+		s = span_mem(s.p + n, s.n - n);
 	}
 	return true;
 }
@@ -130,6 +137,20 @@ void buf_add(struct buf *b, const void *p, size_t n)
 void buf_add_span(struct buf *b, struct span s)
 {
 	buf_add(b, s.p, s.n);
+}
+
+void buf_add_utf8(struct buf *b, struct span s)
+{
+	while (s.n > 0 && b->err == 0) {
+		size_t n = utf8_char(s);
+
+		if (n > 0)
+			buf_add(b, s.p, n);
+		else
+			buf_add_span(b, SPAN("\xef\xbf\xbd"));
+		n += n == 0;
+		s = span_mem(s.p + n, s.n - n);
+	}
 }
 
 void buf_addf(struct buf *b, const char *fmt, ...)

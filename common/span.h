@@ -68,6 +68,8 @@ struct buf {
 void *buf_reserve(struct buf *b, size_t n);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_span(struct buf *b, struct span s);
+/* Appends bytes as text: U+FFFD for each byte that belongs to no character. */
+void buf_add_utf8(struct buf *b, struct span s);
 /* printf into the buffer; core/ has no stdio.h. */
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Drops n bytes from the front. */

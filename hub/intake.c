@@ -26,8 +26,18 @@ struct span reply_content_type(const struct hub_reply *reply)
 
 int reply_encode(const struct hub_reply *reply, const struct answer *a, struct buf *out)
 {
-	return (reply->format & REPLY_CBOR) != 0 ? msg_encode(&answer_type, a, MSG_KEYS_TEXT, out)
-						 : json_encode(&answer_type, a, out);
+	struct answer doc = *a;
+	struct logprobs probs;
+	int rc = logprobs_read(a->probs, &probs);
+
+	if (rc < 0)
+		return rc;
+	doc.logprobs = probs.items;
+	doc.n_logprobs = probs.n_items;
+	rc = (reply->format & REPLY_CBOR) != 0 ? msg_encode(&answer_type, &doc, MSG_KEYS_TEXT, out)
+					       : json_encode(&answer_type, &doc, out);
+	logprobs_fini(&probs);
+	return rc;
 }
 
 /* ---- the client's side of it ---- */

@@ -125,7 +125,7 @@ void mqtt_control(struct mqtt *m, struct span agent, const struct control *contr
 	send_to_agent(m, TOPIC_AGENT_CONTROL, agent, &control_type, control, control->verb == CONTROL_ACK ? 0 : 1, 0);
 }
 
-/* The answer as it fits: a text too long for one message is left out of a stream's end, whose
+/* The answer as it fits: a text too long for one message is left out of a stream's end, as are logprobs, whose
  * frames have told it, and is an error where there were no frames. */
 static int encode_answer(struct mqtt *m, const struct hub_reply *reply, bool is_stream, struct answer a)
 {
@@ -136,7 +136,7 @@ static int encode_answer(struct mqtt *m, const struct hub_reply *reply, bool is_
 	if (rc == 0 && m->buf.n <= PAYLOAD_MAX)
 		return 0;
 	buf_reset(&m->buf);
-	a.text = SPAN_NONE;
+	a.text = a.probs = SPAN_NONE;
 	a.has &= ~((uint64_t)1 << ANSWER_TEXT);
 	if (!is_stream || a.type != ANSWER_DONE)
 		a = (struct answer){ .type = ANSWER_ERROR,

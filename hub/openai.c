@@ -140,8 +140,6 @@ static const char *unsupported(const struct openai_request *r, const char **ret_
 		{ "response_format", !is_text, "only {\"type\": \"text\"} is supported" },
 		{ "json_schema", msg_has(r, OAI_JSON_SCHEMA), "answers cannot be held to a schema yet" },
 		{ "grammar", r->grammar.n > 0, "answers cannot be held to a grammar yet" },
-		{ "logit_bias", msg_has(r, OAI_LOGIT_BIAS), "biases are not supported" },
-		{ "logprobs", r->chat_logprobs || r->logprobs > 0, "log probabilities are not supported" },
 		{ "suffix", r->suffix.n > 0, "filling in is not supported" },
 		{ "echo", r->echo, "the prompt is not repeated in the answer" },
 		{ "prompt", r->n_prompt > 1, "one prompt a request" },
@@ -230,6 +228,14 @@ static void copy_flag(const struct openai_request *r, unsigned from, bool value,
 	msg_set(s, to);
 }
 
+/* A chat asks for log probabilities by a truth value and a number, a completion by the number. */
+static void copy_probs(enum openai_kind kind, const struct openai_request *r, struct submit *s)
+{
+	s->logit_bias = r->logit_bias, s->n_logit_bias = r->n_logit_bias;
+	s->logprobs = kind == OPENAI_CHAT ? r->chat_logprobs : msg_has(r, OAI_LOGPROBS);
+	s->top_logprobs = kind == OPENAI_CHAT ? r->top_logprobs : r->logprobs;
+}
+
 static int copy_session(const struct openai_request *r, struct arena *arena, struct submit *s)
 {
 	struct span key = r->session.n > 0 ? r->session : r->prompt_cache_key.n > 0 ? r->prompt_cache_key : r->user;
@@ -245,7 +251,8 @@ static int copy_session(const struct openai_request *r, struct arena *arena, str
 	return 0;
 }
 
-static int to_submit(const struct openai_request *r, struct arena *arena, struct submit *s, struct openai_fault *ret_fault)
+static int to_submit(enum openai_kind kind, const struct openai_request *r, struct arena *arena, struct submit *s,
+	struct openai_fault *ret_fault)
 {
 	const char *why, *field = unsupported(r, &why);
 
@@ -262,6 +269,12 @@ static int to_submit(const struct openai_request *r, struct arena *arena, struct
 	if (field != NULL) {
 		*ret_fault = openai_fault(CODE_BAD_REQUEST, "invalid_value", field, "\"%s\" must be from 1 to %d", field,
 			strcmp(field, "top_k") == 0 ? INT32_MAX : PROTO_MAX_TOKENS);
+		return ERR_MALFORMED;
+	}
+	copy_probs(kind, r, s);
+	if (s->top_logprobs > 0 && !s->logprobs) {
+		*ret_fault = openai_fault(CODE_BAD_REQUEST, "invalid_value", "top_logprobs",
+			"\"top_logprobs\" needs \"logprobs\": true beside it");
 		return ERR_MALFORMED;
 	}
 	if (copy_session(r, arena, s) < 0) {
@@ -300,13 +313,15 @@ int openai_decode(enum openai_kind kind, struct span body, struct arena *arena, 
 		*ret_fault = decode_fault(rc, field);
 		return ERR_MALFORMED;
 	}
-	rc = to_submit(&r, arena, &s, ret_fault);
+	rc = to_submit(kind, &r, arena, &s, ret_fault);
 	if (rc < 0)
 		return rc;
 	*ret_call = (struct openai_call){ .kind = kind,
 		.stream = r.stream,
 		.include_usage = r.stream_options.include_usage,
-		.pending = BUF_INIT(pending_max) };
+		.logprobs = s.logprobs,
+		.pending = BUF_INIT(pending_max),
+		.probs = BUF_INIT(pending_max) };
 	(void)span_copy(r.model, ret_call->model, sizeof(ret_call->model)); /* its length was checked */
 	*ret = s;
 	return 0;
@@ -315,6 +330,7 @@ int openai_decode(enum openai_kind kind, struct span body, struct arena *arena, 
 void openai_call_fini(struct openai_call *c)
 {
 	buf_fini(&c->pending);
+	buf_fini(&c->probs);
 }
 
 /* ---- answers ---- */
@@ -387,18 +403,101 @@ static struct span finish_text(const struct answer *done)
 	return span_of(done->finish_reason == FINISH_LENGTH ? "length" : "stop");
 }
 
-void openai_whole(const struct openai_call *c, const struct answer *done, struct buf *out)
+/* ---- log probabilities ---- */
+
+static uint64_t count_characters(struct span text)
 {
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++)
+		n += ((uint8_t)text.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+/* Several tokens may be written alike: the likeliest stands for them. */
+static void add_top(const struct logprob *l, struct buf *out)
+{
+	buf_add_span(out, SPAN("{"));
+	for (size_t i = 0; i < l->n_top_logprobs; i++) {
+		const struct logprob *top = &l->top_logprobs[i];
+		size_t k = 0;
+
+		while (k < i && !span_eq(l->top_logprobs[k].token, top->token))
+			k++;
+		if (k < i)
+			continue;
+		if (i > 0)
+			buf_add_span(out, SPAN(","));
+		json_add_string(out, top->token);
+		buf_add_span(out, SPAN(":"));
+		json_add_real(out, top->logprob);
+	}
+	buf_add_span(out, SPAN("}"));
+}
+
+/* The older API's form: a list for each thing that is told of a token. */
+static void add_lists(struct openai_call *c, const struct logprobs *all, struct buf *out)
+{
+	static const char *const names[] = { "{\"tokens\":[", "],\"token_logprobs\":[", "],\"top_logprobs\":[",
+		"],\"text_offset\":[" };
+
+	for (size_t list = 0; list < sizeof(names) / sizeof(names[0]); list++) {
+		buf_addf(out, "%s", names[list]);
+		for (size_t i = 0; i < all->n_items; i++) {
+			const struct logprob *l = &all->items[i];
+
+			buf_addf(out, "%s", i > 0 ? "," : "");
+			switch (list) {
+			case 0: json_add_string(out, l->token); break;
+			case 1: json_add_real(out, l->logprob); break;
+			case 2: add_top(l, out); break;
+			default:
+				buf_addf(out, "%llu", (unsigned long long)c->text_offset);
+				c->text_offset += count_characters(l->token);
+				break;
+			}
+		}
+	}
+	buf_add_span(out, SPAN("]}"));
+}
+
+/* The value of "logprobs" as *ret, for buf_fini(); empty, so null, where they were not asked for. */
+static struct span logprobs_doc(struct openai_call *c, struct span probs, struct buf *ret)
+{
+	struct logprobs all;
+	struct openai_chat_logprobs chat = { 0 };
+	int rc;
+
+	*ret = BUF_INIT(SIZE_MAX / 2);
+	if (!c->logprobs)
+		return SPAN_NONE;
+	rc = logprobs_read(probs, &all); /* the core has let nothing else pass */
+	if (rc < 0)
+		return SPAN_NONE;
+	chat.content = all.items, chat.n_content = all.n_items;
+	if (c->kind == OPENAI_CHAT)
+		doc_add(&openai_chat_logprobs_type, &chat, ret);
+	else
+		add_lists(c, &all, ret);
+	logprobs_fini(&all);
+	return ret->err == 0 ? buf_span(ret) : SPAN_NONE;
+}
+
+void openai_whole(struct openai_call *c, const struct answer *done, struct buf *out)
+{
+	struct buf logprobs;
 	struct names names;
 	struct openai_answer a = answer_head(c, false, &names);
 	struct openai_choice choice = { .message = { .role = SPAN("assistant"), .content = done->text },
 		.text = done->text,
-		.finish_reason = finish_text(done) };
+		.finish_reason = finish_text(done),
+		.logprobs = logprobs_doc(c, done->probs, &logprobs) };
 
 	a.choices = &choice, a.n_choices = 1;
 	add_usage(done, &a);
 	add_timings(done, &a);
 	doc_add(c->kind == OPENAI_CHAT ? &openai_chat_type : &openai_completion_type, &a, out);
+	buf_fini(&logprobs);
 }
 
 static void add_event(
@@ -434,20 +533,26 @@ static void add_role(struct openai_call *c, struct buf *out)
 int openai_add(struct openai_call *c, const struct answer *tokens)
 {
 	buf_add_span(&c->pending, tokens->text);
+	if (c->logprobs)
+		buf_add_span(&c->probs, tokens->probs);
 	c->index = tokens->index + (tokens->n > 0 ? tokens->n - 1 : 0);
 	c->has_index = true;
-	return c->pending.err;
+	return c->pending.err != 0 ? c->pending.err : c->probs.err;
 }
 
 void openai_part(struct openai_call *c, struct buf *out)
 {
 	struct openai_choice choice = { .delta = { .content = buf_span(&c->pending) }, .text = buf_span(&c->pending) };
+	struct buf logprobs;
 
-	if (c->pending.n == 0)
+	if (c->pending.n == 0 && c->probs.n == 0)
 		return;
+	choice.logprobs = logprobs_doc(c, buf_span(&c->probs), &logprobs);
 	add_role(c, out);
 	add_choice(c, &choice, true, out);
+	buf_fini(&logprobs);
 	buf_reset(&c->pending);
+	buf_reset(&c->probs);
 }
 
 void openai_end(struct openai_call *c, const struct answer *done, struct buf *out)
@@ -455,14 +560,18 @@ void openai_end(struct openai_call *c, const struct answer *done, struct buf *ou
 	struct openai_choice choice = { .finish_reason = finish_text(done) };
 	struct names names;
 	struct openai_answer end = answer_head(c, true, &names), usage = end;
+	struct buf logprobs = BUF_INIT(0);
 
-	if (!c->has_index)
+	if (!c->has_index) {
 		choice.delta.content = choice.text = done->text;
+		choice.logprobs = logprobs_doc(c, done->probs, &logprobs);
+	}
 	openai_part(c, out);
 	add_role(c, out);
 	end.choices = &choice, end.n_choices = 1;
 	add_timings(done, &end);
 	add_event(c, c->kind == OPENAI_CHAT ? &openai_chat_end_type : &openai_completion_type, &end, false, out);
+	buf_fini(&logprobs);
 	if (c->include_usage) {
 		add_usage(done, &usage);
 		add_event(c, &openai_chat_part_type, &usage, false, out);

@@ -32,7 +32,10 @@ struct openai_call {
 	char job[ID_LEN + 1];
 	char model[PROTO_MAX_NAME + 1];
 	char fingerprint[64];
-	struct buf pending; /* text not yet made into a part */
+	bool logprobs;
+	uint64_t text_offset; /* characters of text that were told with logprobs, for completions */
+	struct buf pending;   /* text not yet made into a part */
+	struct buf probs;     /* and what its logprobs are made of */
 };
 
 /* Long keys and keys of other letters become an id of their hash: 0, or ERR_RANGE for an
@@ -56,7 +59,7 @@ void openai_part(struct openai_call *c, struct buf *out);
  * that had ended before it was asked for again has no tokens to tell, only its text. */
 void openai_end(struct openai_call *c, const struct answer *done, struct buf *out);
 /* Appends the whole answer of a job that was not streamed. */
-void openai_whole(const struct openai_call *c, const struct answer *done, struct buf *out);
+void openai_whole(struct openai_call *c, const struct answer *done, struct buf *out);
 
 /* An ERROR answer as a fault. */
 struct openai_fault openai_fault_of(const struct answer *error);

@@ -44,7 +44,7 @@ static const struct msg_type format_type = MSG_TYPE("response-format", struct op
 	MSG_F_UINT(T, deadline_ms, OAI_DEADLINE, 0, PROTO_MAX_DEADLINE_MS),                                 \
 	MSG_F_TEXTS(T, require, OAI_REQUIRE, 0, PROTO_MAX_LABELS),                                          \
 	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),                                            \
-	MSG_F_SUB(T, logit_bias, struct openai_any, OAI_LOGIT_BIAS, 0, &any_type),                          \
+	MSG_F_WEIGHTS(T, logit_bias, OAI_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),                              \
 	MSG_F_SUB(T, json_schema, struct openai_any, OAI_JSON_SCHEMA, 0, &any_type),                        \
 	MSG_F_TEXT(T, grammar, OAI_GRAMMAR, 0, PROTO_MAX_PROMPT),                                           \
 	MSG_F_SUB(T, response_format, struct openai_format, OAI_RESPONSE_FORMAT, 0, &format_type)
@@ -57,12 +57,13 @@ static const struct msg_field chat_request_fields[] = {
 	MSG_F_SUBS(T, tools, struct openai_any, OAI_TOOLS, 0, OPENAI_MAX_TOOLS, &any_type),
 	MSG_F_SUBS(T, functions, struct openai_any, OAI_FUNCTIONS, 0, OPENAI_MAX_TOOLS, &any_type),
 	{ .name = "logprobs", .key = OAI_LOGPROBS, .kind = MSG_BOOL, .offset = offsetof(T, chat_logprobs) },
+	MSG_F_UINT(T, top_logprobs, OAI_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
 };
 static const struct msg_field completion_request_fields[] = {
 	COMMON_FIELDS,
 	MSG_F_TEXTS(T, prompt, OAI_PROMPT, MSG_REQ | MSG_OR_ONE, OPENAI_MAX_PROMPTS),
 	MSG_F_TEXT(T, suffix, OAI_SUFFIX, 0, PROTO_MAX_PROMPT),
-	MSG_F_UINT(T, logprobs, OAI_LOGPROBS, 0, ANY),
+	MSG_F_UINT(T, logprobs, OAI_LOGPROBS, 0, LOGPROB_MAX_TOP),
 	MSG_F_BOOL(T, echo, OAI_ECHO, 0),
 	MSG_F_UINT(T, best_of, OAI_BEST_OF, 0, ANY),
 };
@@ -118,7 +119,7 @@ static const struct msg_type delta_type = MSG_TYPE("delta", struct openai_messag
 /* finish_reason is null in every part of a stream but the last: a table for each. */
 #define T struct openai_choice
 #define INDEX MSG_F_UINT(T, index, OAI_CHOICE_INDEX, MSG_REQ, ANY)
-#define LOGPROBS MSG_F_NULL("logprobs", 6)
+#define LOGPROBS MSG_F_JSON(T, logprobs, OAI_CHOICE_LOGPROBS, MSG_REQ, SIZE_MAX)
 #define UNFINISHED MSG_F_NULL("finish_reason", OAI_CHOICE_FINISH)
 #define FINISHED MSG_F_TEXT(T, finish_reason, OAI_CHOICE_FINISH, MSG_REQ, 32)
 static const struct msg_field chat_choice_fields[] = {
@@ -156,6 +157,14 @@ static const struct msg_type chat_part_choice_type = MSG_TYPE("choice", T, chat_
 static const struct msg_type chat_end_choice_type = MSG_TYPE("choice", T, chat_end_choice_fields);
 static const struct msg_type completion_choice_type = MSG_TYPE("choice", T, completion_choice_fields);
 static const struct msg_type completion_part_choice_type = MSG_TYPE("choice", T, completion_part_choice_fields);
+#undef T
+
+#define T struct openai_chat_logprobs
+static const struct msg_field chat_logprobs_fields[] = {
+	MSG_F_SUBS(T, content, struct logprob, 1, MSG_REQ, PROTO_MAX_TOKENS, &logprob_type),
+	MSG_F_NULL("refusal", 2),
+};
+const struct msg_type openai_chat_logprobs_type = MSG_TYPE("logprobs", T, chat_logprobs_fields);
 #undef T
 
 /* clang-format off */

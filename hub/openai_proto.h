@@ -55,10 +55,15 @@ struct openai_request {
 	const struct openai_any *tools, *functions;
 	size_t n_tools, n_functions;
 	struct openai_format response_format;
-	struct openai_any logit_bias, json_schema;
+	struct openai_any json_schema;
 	struct span grammar, suffix;
-	bool chat_logprobs, echo;
-	uint64_t logprobs, best_of;
+	bool echo;
+	uint64_t best_of;
+	/* each kind of request asks for log probabilities in its own way */
+	const struct msg_weight *logit_bias;
+	size_t n_logit_bias;
+	bool chat_logprobs;
+	uint64_t top_logprobs, logprobs;
 };
 enum {
 	OAI_MODEL = 1,
@@ -96,7 +101,8 @@ enum {
 	OAI_SUFFIX,
 	OAI_LOGPROBS,
 	OAI_ECHO,
-	OAI_BEST_OF
+	OAI_BEST_OF,
+	OAI_TOP_LOGPROBS
 };
 
 /* ---- answers ---- */
@@ -133,8 +139,15 @@ struct openai_choice {
 	struct openai_message message, delta;
 	struct span text;
 	struct span finish_reason;
+	struct span logprobs; /* JSON: the two kinds of answers have them in two forms */
 };
-enum { OAI_CHOICE_INDEX = 1, OAI_CHOICE_MESSAGE, OAI_CHOICE_DELTA, OAI_CHOICE_TEXT, OAI_CHOICE_FINISH };
+enum { OAI_CHOICE_INDEX = 1, OAI_CHOICE_MESSAGE, OAI_CHOICE_DELTA, OAI_CHOICE_TEXT, OAI_CHOICE_FINISH, OAI_CHOICE_LOGPROBS };
+
+struct openai_chat_logprobs {
+	uint64_t has;
+	const struct logprob *content;
+	size_t n_content;
+};
 
 struct openai_answer {
 	uint64_t has;
@@ -190,6 +203,6 @@ extern const struct msg_type openai_chat_request_type, openai_completion_request
 /* Whole answers; parts of a stream, before and at its end; the part with the usage only. */
 extern const struct msg_type openai_chat_type, openai_completion_type, openai_chat_part_type, openai_chat_end_type,
 	openai_completion_part_type;
-extern const struct msg_type openai_error_type, openai_error_param_type, openai_model_type, openai_models_type;
+extern const struct msg_type openai_chat_logprobs_type, openai_error_type, openai_error_param_type, openai_model_type, openai_models_type;
 
 #endif

@@ -39,12 +39,13 @@ enum { SAY_ERROR = 3, SAY_WARN, SAY_NOTICE, SAY_INFO, SAY_DEBUG };
 /* ---- jobs ---- */
 
 struct piece { /* what the engine said in one message; ends, counted from the attempt's first */
-	uint32_t tokens_end, text_end;
+	uint32_t tokens_end, text_end, probs_end;
 };
 
 /* The tokens of one attempt. Kept whole until the hub has confirmed the end. */
 struct stream {
 	struct buf text, ids, pieces;
+	struct buf probs; /* logprobs of all tokens, or nothing */
 	uint32_t first; /* index of the first token: the length of the prefix */
 	size_t n_sent;  /* pieces sent */
 	/* Ends (indices) of frames sent and not acknowledged, oldest first. */

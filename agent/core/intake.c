@@ -33,12 +33,13 @@ static struct span put_text(char **at, struct span s)
 /* A copy in one block of what the engine needs of m. */
 static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 {
-	size_t lists =
-		m->n_turns * sizeof(struct turn) + m->sampling.n_stop * sizeof(struct span) + m->n_prefix * sizeof(uint32_t);
-	struct arena mem = { .cap = sizeof(*m) + lists + text_bytes(m) + 5 * (size_t)16 };
+	size_t lists = m->n_turns * sizeof(struct turn) + m->sampling.n_stop * sizeof(struct span) +
+		       m->n_prefix * sizeof(uint32_t) + m->sampling.n_logit_bias * sizeof(struct msg_weight);
+	struct arena mem = { .cap = sizeof(*m) + lists + text_bytes(m) + 6 * (size_t)16 };
 	struct job_msg *copy;
 	struct turn *turns;
 	struct span *stop;
+	struct msg_weight *biases;
 	uint32_t *prefix;
 	char *at;
 
@@ -49,6 +50,7 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 	turns = arena_alloc(&mem, m->n_turns, sizeof(*turns));
 	stop = arena_alloc(&mem, m->sampling.n_stop, sizeof(*stop));
 	prefix = arena_alloc(&mem, m->n_prefix, sizeof(*prefix));
+	biases = arena_alloc(&mem, m->sampling.n_logit_bias, sizeof(*biases));
 	at = arena_alloc(&mem, text_bytes(m), 1);
 	assert(at != NULL);
 	copy->prompt = put_text(&at, m->prompt);
@@ -59,12 +61,15 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 		stop[i] = put_text(&at, m->sampling.stop[i]);
 	if (m->n_prefix > 0)
 		memcpy(prefix, m->prefix, m->n_prefix * sizeof(*prefix));
+	if (m->sampling.n_logit_bias > 0)
+		memcpy(biases, m->sampling.logit_bias, m->sampling.n_logit_bias * sizeof(*biases));
 	copy->turns = turns;
 	copy->n_turns = m->n_turns;
 	copy->prefix = prefix;
 	copy->n_prefix = m->n_prefix;
 	copy->sampling = m->sampling;
 	copy->sampling.stop = stop;
+	copy->sampling.logit_bias = biases;
 	sampling_defaults(&copy->sampling);
 	*ret_size = mem.cap;
 	return copy;
@@ -81,7 +86,8 @@ static struct refusal check_msg(struct agent *a, const struct job_msg *m)
 	if (m->n_prefix >= PROTO_MAX_TOKENS)
 		return (struct refusal){ CODE_TOO_LARGE, SPAN("the answer has reached its greatest length") };
 	/* As CBOR: heads of texts, turns and lists, and up to 5 bytes a token of the prefix. */
-	if (text_bytes(m) + 32 * (m->n_turns + m->sampling.n_stop) + 5 * m->n_prefix + 1024 > ENGINE_MAX_IN)
+	if (text_bytes(m) + 32 * (m->n_turns + m->sampling.n_stop + m->sampling.n_logit_bias) + 5 * m->n_prefix + 1024 >
+		ENGINE_MAX_IN)
 		return (struct refusal){ CODE_TOO_LARGE, SPAN("the request does not fit a message to the engine") };
 	return (struct refusal){ CODE_OK, SPAN_NONE };
 }

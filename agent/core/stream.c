@@ -1,6 +1,7 @@
 #include "agent_core.h"
 
 #define FRAME_TEXT ((size_t)32 << 10) /* a coalesced frame's text; one message of the engine may hold more */
+#define FRAME_PROBS LOGPROB_MAX_FRAME /* no message of the engine holds more */
 
 void stream_init(struct stream *s, uint32_t first)
 {
@@ -8,6 +9,7 @@ void stream_init(struct stream *s, uint32_t first)
 		.text = BUF_INIT(PROTO_MAX_ANSWER),
 		.ids = BUF_INIT(PROTO_MAX_TOKENS * sizeof(uint32_t)),
 		.pieces = BUF_INIT(PROTO_MAX_TOKENS * sizeof(struct piece)),
+		.probs = BUF_INIT(LOGPROB_MAX_BYTES),
 		.first = first,
 	};
 }
@@ -17,6 +19,7 @@ void stream_fini(struct stream *s)
 	buf_fini(&s->text);
 	buf_fini(&s->ids);
 	buf_fini(&s->pieces);
+	buf_fini(&s->probs);
 }
 
 static size_t n_pieces(const struct stream *s)
@@ -27,7 +30,7 @@ static size_t n_pieces(const struct stream *s)
 /* Where piece k ends; piece 0 stands for "before the first". */
 static struct piece end_of(const struct stream *s, size_t k)
 {
-	struct piece p = { 0, 0 };
+	struct piece p = { 0, 0, 0 };
 
 	if (k > 0)
 		memcpy(&p, s->pieces.p + (k - 1) * sizeof(p), sizeof(p));
@@ -41,7 +44,7 @@ uint32_t stream_end(const struct stream *s)
 
 size_t stream_bytes(const struct stream *s)
 {
-	return s->text.cap + s->ids.cap + s->pieces.cap;
+	return s->text.cap + s->ids.cap + s->pieces.cap + s->probs.cap;
 }
 
 /* ERR_TOOBIG: the answer is over a limit; ERR_NOMEM; nothing was added then. */
@@ -49,18 +52,24 @@ int stream_add(struct stream *s, const struct engine_msg *m)
 {
 	struct piece end = end_of(s, n_pieces(s));
 
-	if (s->first + end.tokens_end + m->n_ids > PROTO_MAX_TOKENS || end.text_end + m->text.n > PROTO_MAX_ANSWER)
+	if (s->first + end.tokens_end + m->n_ids > PROTO_MAX_TOKENS || end.text_end + m->text.n > PROTO_MAX_ANSWER ||
+		end.probs_end + m->logprobs.n > LOGPROB_MAX_BYTES)
 		return ERR_TOOBIG;
 	end.tokens_end += (uint32_t)m->n_ids;
 	end.text_end += (uint32_t)m->text.n;
+	end.probs_end += (uint32_t)m->logprobs.n;
 	(void)buf_reserve(&s->text, m->text.n); /* each tells by its err */
 	(void)buf_reserve(&s->ids, m->n_ids * sizeof(uint32_t));
 	(void)buf_reserve(&s->pieces, sizeof(end));
-	if (s->text.err != 0 || s->ids.err != 0 || s->pieces.err != 0)
+	if (m->logprobs.n > 0)
+		(void)buf_reserve(&s->probs, m->logprobs.n);
+	if (s->text.err != 0 || s->ids.err != 0 || s->pieces.err != 0 || s->probs.err != 0)
 		return ERR_NOMEM;
 	buf_add_span(&s->text, m->text);
 	buf_add(&s->ids, m->ids, m->n_ids * sizeof(uint32_t));
 	buf_add(&s->pieces, &end, sizeof(end));
+	if (m->logprobs.n > 0)
+		buf_add_span(&s->probs, m->logprobs);
 	return 0;
 }
 
@@ -123,7 +132,8 @@ static size_t frame_end_piece(const struct stream *s)
 	while (k < n_pieces(s)) {
 		struct piece to = end_of(s, k + 1);
 
-		if (to.tokens_end - from.tokens_end > PROTO_MAX_FRAME_TOKENS || to.text_end - from.text_end > FRAME_TEXT)
+		if (to.tokens_end - from.tokens_end > PROTO_MAX_FRAME_TOKENS || to.text_end - from.text_end > FRAME_TEXT ||
+			to.probs_end - from.probs_end > FRAME_PROBS)
 			break;
 		k++;
 	}
@@ -142,8 +152,10 @@ static void say_tokens(struct agent *a, struct job *j)
 	e->ids = (const uint32_t *)(const void *)s->ids.p + from.tokens_end;
 	e->n_ids = to.tokens_end - from.tokens_end;
 	e->text = span_mem(s->text.p + from.text_end, to.text_end - from.text_end);
+	if (to.probs_end > from.probs_end)
+		e->logprobs = span_mem(s->probs.p + from.probs_end, to.probs_end - from.probs_end);
 	s->flying[s->n_flying++] = s->first + to.tokens_end;
-	a->bytes_left -= e->text.n < a->bytes_left ? e->text.n : a->bytes_left;
+	a->bytes_left -= min_u64(e->text.n + e->logprobs.n, a->bytes_left);
 	a->counters.frames++;
 }
 

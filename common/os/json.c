@@ -141,9 +141,45 @@ static int read_item(struct reader *r, const struct msg_field *f, const json_t *
 	return rc;
 }
 
-static size_t item_size(const struct msg_field *f)
+/* Keys stand once each: jansson has refused others. */
+static int read_weights(struct reader *r, const struct msg_field *f, const json_t *v, void *m)
 {
-	return f->kind == MSG_UINTS ? sizeof(uint32_t) : f->kind == MSG_TEXTS ? sizeof(struct span) : f->sub->size;
+	size_t n = json_object_size(v), i = 0;
+	struct msg_weight *items;
+	const json_t *value;
+	const char *key;
+
+	if (!json_is_object(v))
+		return ERR_TYPE;
+	if (n > f->max || (items = room(r, n, sizeof(*items))) == NULL)
+		return ERR_TOOBIG;
+	json_object_foreach((json_t *)(uintptr_t)v, key, value)
+	{
+		if (!msg_weight_key(span_of(key), &items[i].id))
+			return ERR_RANGE;
+		if (!json_is_number(value))
+			return ERR_TYPE;
+		items[i++].value = json_number_value(value);
+	}
+	SET(const void *, items);
+	memcpy((char *)m + f->n_offset, &n, sizeof(n));
+	return 0;
+}
+
+/* The value's own text again, compact, members in the order they had. */
+static int copy_json(struct reader *r, const json_t *v, uint64_t max, struct span *ret)
+{
+	size_t n = json_dumpb(v, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *p;
+
+	if (n == 0)
+		return ERR_NOMEM;
+	if (n > max || (p = room(r, n, 1)) == NULL)
+		return ERR_TOOBIG;
+	if (json_dumpb(v, p, n, JSON_COMPACT | JSON_ENCODE_ANY) != n)
+		return ERR_NOMEM;
+	*ret = span_mem(p, n);
+	return 0;
 }
 
 static int read_list(struct reader *r, const struct msg_field *f, const json_t *v, void *m, unsigned depth)
@@ -154,7 +190,7 @@ static int read_list(struct reader *r, const struct msg_field *f, const json_t *
 
 	if (!is_one && !json_is_array(v))
 		return ERR_TYPE;
-	if (n > f->max || (items = room(r, n, item_size(f))) == NULL)
+	if (n > f->max || (items = room(r, n, msg_item_size(f))) == NULL)
 		return ERR_TOOBIG;
 	for (size_t i = 0; i < n; i++) {
 		int rc = read_item(r, f, is_one ? v : json_array_get(v, i), items, i, depth);
@@ -205,6 +241,11 @@ static int read_value(struct reader *r, const struct msg_field *f, const json_t 
 		return rc;
 	case MSG_SUB: return read_msg(r, f->sub, v, (char *)m + f->offset, depth);
 	case MSG_NULL: return 0;
+	case MSG_WEIGHTS: return read_weights(r, f, v, m);
+	case MSG_JSON:
+		rc = copy_json(r, v, f->max, &s);
+		SET(struct span, s);
+		return rc;
 	default: return read_list(r, f, v, m, depth);
 	}
 }
@@ -294,7 +335,7 @@ void json_add_string(struct buf *out, struct span s)
 }
 
 /* The fewest digits that read back as the same number; what JSON cannot say is "not there". */
-static void put_real(struct buf *out, double v)
+void json_add_real(struct buf *out, double v)
 {
 	if (!isfinite(v)) {
 		buf_addf(out, "null");
@@ -326,6 +367,20 @@ static void put_hex(struct buf *out, struct span s)
 #define GET(T, name)                                                                                                        \
 	T name;                                                                                                             \
 	memcpy(&name, (const char *)m + f->offset, sizeof(name))
+
+static void put_weights(const struct msg_field *f, const void *m, struct buf *out)
+{
+	GET(const struct msg_weight *, items);
+	size_t n;
+
+	memcpy(&n, (const char *)m + f->n_offset, sizeof(n));
+	buf_add(out, "{", 1);
+	for (size_t i = 0; i < n; i++) {
+		buf_addf(out, "%s\"%u\":", i > 0 ? "," : "", items[i].id);
+		json_add_real(out, items[i].value);
+	}
+	buf_add(out, "}", 1);
+}
 
 static void put_list(const struct msg_field *f, const void *m, struct buf *out)
 {
@@ -362,7 +417,7 @@ static void put_value(const struct msg_field *f, const void *m, struct buf *out)
 	}
 	case MSG_REAL: {
 		GET(double, v);
-		put_real(out, v);
+		json_add_real(out, v);
 		break;
 	}
 	case MSG_BOOL: {
@@ -385,6 +440,12 @@ static void put_value(const struct msg_field *f, const void *m, struct buf *out)
 		put_hex(out, v);
 		break;
 	}
+	case MSG_JSON: {
+		GET(struct span, v);
+		buf_add_span(out, v.n > 0 ? v : SPAN("null"));
+		break;
+	}
+	case MSG_WEIGHTS: put_weights(f, m, out); break;
 	case MSG_SUB: put_msg(f->sub, (const char *)m + f->offset, out); break;
 	case MSG_NULL: buf_addf(out, "null"); break;
 	default: put_list(f, m, out); break;

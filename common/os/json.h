@@ -12,5 +12,7 @@ SHOAL_CHECK int json_decode(const struct msg_type *t, struct span text, struct a
 SHOAL_CHECK int json_encode(const struct msg_type *t, const void *m, struct buf *out);
 /* Appends s as a JSON string with its quotes. */
 void json_add_string(struct buf *out, struct span s);
+/* Appends a number in the fewest digits that read back as the same; null for one JSON cannot say. */
+void json_add_real(struct buf *out, double v);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "proto.h"
 
-#define TEXT_MAX_TOKENS PROTO_MAX_FRAME_TOKENS /* held back at once */
+#define TEXT_MAX_TOKENS 1024 /* held back at once */
 
 struct text {
 	struct buf bytes;      /* UTF-8 of the pending tokens */

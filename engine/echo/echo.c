@@ -70,6 +70,7 @@ struct model {
 	struct model_facts facts;
 	struct sequence seq[MAX_SEQUENCES];
 	struct sequence picked[MAX_PICKED]; /* as after each row of the last step */
+	float logits[N_TOKENS];
 };
 
 struct picker {
@@ -364,6 +365,40 @@ size_t model_keep(struct model *m, size_t seq, size_t from, size_t n)
 
 /* ---- picking ---- */
 
+/* The tokens that may follow, each a little less likely than the one before.  No character
+ * begins with the last token, which would never see its other half. */
+static uint32_t follower(const struct model *m, const struct sequence *q, uint32_t k)
+{
+	size_t n_usable = N_PIECES - (q->n_answer + 1 == m->set.tokens ? N_HALVES : 0);
+
+	return TOKEN_PIECE + (uint32_t)(rng_mix(q->hash, k) % n_usable);
+}
+
+/* A character has begun: only its other half may follow. */
+static bool is_half(const struct sequence *q)
+{
+	return q->last >= FIRST_HALF && q->last < SECOND_HALF;
+}
+
+static uint32_t second_half(const struct sequence *q)
+{
+	return q->last - FIRST_HALF + SECOND_HALF;
+}
+
+const float *model_logits(struct model *m, size_t i, size_t *ret_n)
+{
+	const struct sequence *q = &m->picked[i];
+
+	for (uint32_t k = 0; k < N_TOKENS; k++)
+		m->logits[k] = -INFINITY;
+	if (is_half(q))
+		m->logits[second_half(q)] = 0;
+	for (uint32_t k = N_CANDIDATES; k-- > 0 && !is_half(q);)
+		m->logits[follower(m, q, k)] = -(float)k;
+	*ret_n = N_TOKENS;
+	return m->logits;
+}
+
 int picker_new(struct model *m, const struct sampling *s, struct picker **ret)
 {
 	struct picker *p = calloc(1, sizeof(*p));
@@ -392,19 +427,17 @@ void picker_saw(struct picker *p, uint32_t id)
 size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret)
 {
 	const struct sequence *q = &p->m->picked[i];
-	/* No character begins with the last token, which would never see its other half. */
-	size_t n_usable = N_PIECES - (q->n_answer + 1 == p->m->set.tokens ? N_HALVES : 0);
 
 	fail_at(&p->m->set, q->n_answer);
 	*ret = p->c;
 	p->c[0] = (struct candidate){ .id = TOKEN_END };
 	if (!p->ignores_end && q->n_answer >= p->m->set.tokens)
 		return 1;
-	p->c[0].id = q->last - FIRST_HALF + SECOND_HALF;
-	if (q->last >= FIRST_HALF && q->last < SECOND_HALF)
+	p->c[0].id = second_half(q);
+	if (is_half(q))
 		return 1;
 	for (uint32_t k = 0; k < N_CANDIDATES; k++)
-		p->c[k] = (struct candidate){ .id = TOKEN_PIECE + (uint32_t)(rng_mix(q->hash, k) % n_usable),
+		p->c[k] = (struct candidate){ .id = follower(p->m, q, k),
 			.logit = p->temperature > 0 ? (float)(-(double)k / p->temperature) : -(float)k };
 	return N_CANDIDATES;
 }

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The longest lists an agent may send at once: turns and prefix, and a few stop strings. */
-#define ARENA_SIZE (PROTO_MAX_TURNS * sizeof(struct turn) + PROTO_MAX_TOKENS * sizeof(uint32_t) + 4096)
+/* The longest lists an agent may send at once: turns and prefix, and a few stop strings and biases. */
+#define ARENA_SIZE (PROTO_MAX_TURNS * sizeof(struct turn) + PROTO_MAX_TOKENS * sizeof(uint32_t) + 16384)
 
 int link_init(struct link *l, int fd)
 {

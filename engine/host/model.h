@@ -89,6 +89,9 @@ bool model_is_end(const struct model *m, uint32_t id);
 /* Computes all rows in one step.  Negative: nothing of it counts, the sequences in it are
  * to be dropped. */
 SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows);
+/* What the model itself made of all its tokens after rows[i] of the last model_compute(), which
+ * wanted logits; they last until the next one. */
+const float *model_logits(struct model *m, size_t i, size_t *ret_n);
 /* Forgets all a sequence holds. */
 void model_drop(struct model *m, size_t seq);
 /* Makes a sequence hold the first n tokens of what `from` holds, which stays as it is when it

@@ -73,6 +73,15 @@ static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *
 	return 0;
 }
 
+static int check_biases(const struct seq *s, const struct model *m, struct seq_refusal *ret)
+{
+	for (size_t i = 0; i < s->sampling.n_logit_bias; i++)
+		if (!model_has_token(m, s->sampling.logit_bias[i].id))
+			return refuse(ret, CODE_BAD_REQUEST, "The model has no token %u, which logit_bias names.",
+				s->sampling.logit_bias[i].id);
+	return 0;
+}
+
 static int start(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
 {
 	size_t n_ctx = model_facts(m)->n_ctx;
@@ -91,6 +100,9 @@ static int start(struct seq *s, struct model *m, const struct engine_msg *g, str
 	rc = read_prefix(s, m, g, ret);
 	if (rc < 0)
 		return rc;
+	rc = check_biases(s, m, ret);
+	if (rc < 0)
+		return rc;
 	s->max_tokens = s->sampling.max_tokens != 0 ? (size_t)s->sampling.max_tokens : PROTO_MAX_TOKENS;
 	if (text_init(&s->text, s->sampling.stop, s->sampling.n_stop) < 0 || picker_new(m, &s->sampling, &s->picker) < 0)
 		return refuse_no_memory(ret);
@@ -107,6 +119,8 @@ int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate,
 	rc = start(s, m, generate, ret);
 	s->sampling.stop = NULL; /* borrowed the message */
 	s->sampling.n_stop = 0;
+	s->sampling.logit_bias = NULL;
+	s->sampling.n_logit_bias = 0;
 	if (rc < 0)
 		seq_fini(s);
 	return rc;
@@ -140,6 +154,7 @@ void seq_fini(struct seq *s)
 {
 	free(s->tokens);
 	text_fini(&s->text);
+	probs_fini(&s->probs);
 	picker_free(s->picker);
 	*s = (struct seq){ .number = s->number };
 }
@@ -188,6 +203,8 @@ int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish)
 		*ret_finish = FINISH_STOP;
 		return 0;
 	}
+	if (s->sampling.logprobs && (rc = probs_add(&s->probs, m, i, id, (size_t)s->sampling.top_logprobs)) < 0)
+		return rc;
 	rc = take_in(s, m, id);
 	if (rc < 0)
 		return rc;
@@ -203,9 +220,13 @@ int seq_show(struct seq *s, struct link *l)
 	m.n_ids = text_take(&s->text, &m.ids, &m.text);
 	if (m.n_ids == 0)
 		return 0;
+	if (s->sampling.logprobs)
+		m.logprobs = probs_of(&s->probs, m.n_ids);
 	rc = link_send(l, &m);
 	s->n_shown += m.n_ids;
 	text_taken(&s->text);
+	if (s->sampling.logprobs)
+		probs_drop(&s->probs, m.n_ids);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "link.h"
 #include "model.h"
+#include "probs.h"
 #include "text.h"
 
 struct seq {
@@ -23,6 +24,7 @@ struct seq {
 	size_t n_shown;           /* index of the next token to show */
 	struct sampling sampling; /* its stop strings are in text */
 	struct text text;
+	struct probs probs; /* of the tokens in text, where they are asked for */
 	struct picker *picker;
 	uint64_t received_us, started_us, first_us; /* 0: not yet */
 };

@@ -21,12 +21,24 @@ static bool has_penalties(const struct sampling *s)
 	return s->presence_penalty != 0 || s->frequency_penalty != 0 || (s->repeat_penalty != 1 && s->repeat_penalty > 0);
 }
 
+static bool add_biases(struct llama_sampler *chain, const struct model *m, const struct sampling *s)
+{
+	struct llama_logit_bias biases[PROTO_MAX_LOGIT_BIAS];
+
+	for (size_t i = 0; i < s->n_logit_bias; i++)
+		biases[i] = (struct llama_logit_bias){ .token = (llama_token)s->logit_bias[i].id,
+			.bias = (float)s->logit_bias[i].value };
+	return add(chain, llama_sampler_init_logit_bias((int32_t)m->n_vocab, (int32_t)s->n_logit_bias, biases));
+}
+
 /* At temperature 0 the greatest logit wins: no sampler that leaves it in place is needed. */
 static bool fill(struct llama_sampler *chain, const struct model *m, const struct sampling *s)
 {
 	double repeat = s->repeat_penalty > 0 ? s->repeat_penalty : 1;
 
 	if (s->ignore_eos && !add(chain, llama_sampler_init_logit_bias((int32_t)m->n_vocab, (int32_t)m->n_end, m->no_end)))
+		return false;
+	if (s->n_logit_bias > 0 && !add_biases(chain, m, s))
 		return false;
 	if (has_penalties(s) && !add(chain, llama_sampler_init_penalties((int32_t)m->n_vocab, PENALTY_WINDOW, (float)repeat,
 						    (float)s->frequency_penalty, (float)s->presence_penalty)))

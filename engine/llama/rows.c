@@ -140,6 +140,12 @@ int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 	return compute_singles(m, rows, n_rows);
 }
 
+const float *model_logits(struct model *m, size_t i, size_t *ret_n)
+{
+	*ret_n = m->n_vocab;
+	return m->logits[i];
+}
+
 void model_drop(struct model *m, size_t seq)
 {
 	cut(m, seq, 0);

@@ -112,13 +112,15 @@ struct answer *act_answer(struct hub *h, const struct job *j, unsigned type)
 	return &act->answer;
 }
 
-void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte)
+void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte, size_t first_prob)
 {
 	struct answer *a = act_answer(h, j, ANSWER_TOKENS);
 
 	a->index = first_id;
 	a->n = j->n_ids - first_id;
 	a->text = span_mem(j->text.p + first_byte, j->text.n - first_byte);
+	if (j->probs.n > first_prob)
+		a->probs = span_mem(j->probs.p + first_prob, j->probs.n - first_prob);
 	msg_set(a, ANSWER_INDEX);
 	msg_set(a, ANSWER_TEXT);
 	j->n_shown = j->n_ids;
@@ -154,6 +156,7 @@ void act_end(struct hub *h, const struct job *j)
 		return;
 	}
 	a->text = buf_span(&j->text);
+	a->probs = buf_span(&j->probs);
 	a->finish_reason = j->finish;
 	a->usage = j->usage;
 	a->usage.has = ~UINT64_C(0); /* zeros are said, too */

@@ -59,6 +59,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->route = route;
 	j->first_id = j->n_ids;
 	j->first_byte = j->text.n;
+	j->first_prob = j->probs.n;
 	j->asked_ms = j->tries = j->n_frames = 0;
 	j->has_token = false;
 	act_trash(h, j->early_end);
@@ -248,7 +249,9 @@ static bool keep_tokens(struct job *j, const struct job_event *e)
 		j->cap_ids = cap;
 	}
 	buf_add_span(&j->text, e->text);
-	if (j->text.err != 0)
+	if (j->sampling.logprobs)
+		buf_add_span(&j->probs, e->logprobs);
+	if (j->text.err != 0 || j->probs.err != 0)
 		return false;
 	memcpy(ids + j->n_ids, e->ids, e->n_ids * sizeof(*ids));
 	j->n_ids += e->n_ids;
@@ -266,11 +269,20 @@ static void acknowledge(struct hub *h, struct job *j)
 
 static void on_done(struct hub *h, struct job *j, const struct job_event *e);
 
+static bool is_frame(const struct job_event *e)
+{
+	size_t n_probs = 0;
+
+	if (e->n_ids == 0 || e->n_ids > PROTO_MAX_FRAME_TOKENS || !span_is_utf8(e->text))
+		return false;
+	return e->logprobs.n == 0 || (logprob_count(e->logprobs, &n_probs) == 0 && n_probs == e->n_ids);
+}
+
 static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 {
-	size_t first = j->n_ids, byte = j->text.n;
+	size_t first = j->n_ids, byte = j->text.n, prob = j->probs.n;
 
-	if (e->n_ids == 0 || e->n_ids > PROTO_MAX_FRAME_TOKENS || !span_is_utf8(e->text)) {
+	if (!is_frame(e)) {
 		h->counters.frames_malformed++;
 		return;
 	}
@@ -291,7 +303,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	j->has_token = true;
 	j->heard_ms = j->token_ms = h->now_ms;
 	if (j->stream && !j->is_deaf)
-		act_tokens(h, j, first, byte);
+		act_tokens(h, j, first, byte, prob);
 	if (j->early_end != NULL && j->early_end->event.index <= j->n_ids)
 		on_done(h, j, &j->early_end->event);
 	else
@@ -316,6 +328,7 @@ static void on_altered(struct hub *h, struct job *j)
 	}
 	j->n_ids = j->first_id;
 	j->text.n = j->first_byte;
+	j->probs.n = j->first_prob;
 	attempt_failed(h, j, CODE_CHECKSUM_MISMATCH, SPAN_NONE);
 }
 

@@ -120,7 +120,7 @@ struct job {
 	struct agent *agent;
 	uint64_t attempt, epoch;
 	const char *route;
-	size_t first_id, first_byte; /* where this attempt began */
+	size_t first_id, first_byte, first_prob; /* where this attempt began */
 	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
 	uint64_t heard_ms, token_ms; /* last sign of life, last token (or accepted) */
 	uint64_t asked_ms;           /* last RESEND; 0: none */
@@ -130,7 +130,8 @@ struct job {
 	bool has_token, lingers;     /* lingers: ended here, the agent has not confirmed */
 
 	/* the end */
-	struct buf text; /* grows while live */
+	struct buf text;  /* grows while live */
+	struct buf probs; /* logprobs of all tokens, if asked for */
 	enum finish finish;
 	enum code code;
 	char *message;
@@ -183,7 +184,7 @@ void act_control(struct hub *h, const struct agent *a, unsigned verb, uint64_t e
 void act_job_control(struct hub *h, const struct job *j, unsigned verb, uint64_t index);
 uint64_t act_persist(struct hub *h, enum hub_persist_kind kind, const struct job *j);
 struct answer *act_answer(struct hub *h, const struct job *j, unsigned type);
-void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte);
+void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte, size_t first_prob);
 void act_end(struct hub *h, const struct job *j);
 /* An own copy of a message: the struct, its lists (`lists` bytes of them) and what its
  * spans point at in one block for free().  *ret_body: the encoded bytes, in it. */

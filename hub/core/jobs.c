@@ -49,7 +49,8 @@ static bool is_assigned(const struct job *j)
 
 void jobs_weigh(struct hub *h, struct job *j)
 {
-	size_t bytes = sizeof(*j) + j->text.cap + j->cap_ids * sizeof(j->ids[0]) + (j->submit != NULL ? j->submit_bytes : 0);
+	size_t bytes = sizeof(*j) + j->text.cap + j->probs.cap + j->cap_ids * sizeof(j->ids[0]) +
+		       (j->submit != NULL ? j->submit_bytes : 0);
 
 	h->bytes += bytes - j->bytes;
 	j->bytes = bytes;
@@ -81,6 +82,7 @@ void jobs_free(struct hub *h, struct job *j)
 	act_trash(h, j->ids);
 	act_trash(h, j->early_end);
 	act_trash(h, j->text.p);
+	act_trash(h, j->probs.p);
 	act_trash(h, j->message);
 	act_trash(h, j->reply.mem);
 	act_trash(h, j);

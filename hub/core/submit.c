@@ -180,8 +180,8 @@ int submit_reply_copy(const struct hub_reply *r, struct span correlation, struct
 static int body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body)
 {
 	struct submit b = *s;
-	size_t lists =
-		s->n_messages * sizeof(struct turn) + (s->n_stop + s->n_require + s->n_prefer) * sizeof(struct span) + 64;
+	size_t lists = s->n_messages * sizeof(struct turn) + (s->n_stop + s->n_require + s->n_prefer) * sizeof(struct span) +
+		       s->n_logit_bias * sizeof(struct msg_weight) + 80;
 	void *copy;
 	int rc;
 
@@ -242,7 +242,7 @@ static void repeated(struct hub *h, struct job *j, const struct hub_event *ev)
 		return;
 	act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[j->state]);
 	if (!is_same_place && j->n_ids > 0)
-		act_tokens(h, j, 0, 0);
+		act_tokens(h, j, 0, 0, 0);
 }
 
 /* ---- a new one ---- */
@@ -272,6 +272,7 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	j->submitted_ms = j->queued_ms = h->now_ms;
 	j->deadline_ms = deadline_ms > 0 ? h->now_ms + deadline_ms : UINT64_MAX;
 	j->text = BUF_INIT(PROTO_MAX_ANSWER);
+	j->probs = BUF_INIT(LOGPROB_MAX_BYTES);
 	j->timer.kind = TIMER_JOB;
 	list_init(&j->place);
 	list_init(&j->persist);

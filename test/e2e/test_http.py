@@ -48,6 +48,24 @@ def a_chat_is_answered_whole():
 
 
 @test
+def log_probabilities_come_whole_and_in_parts():
+    content = post("/v1/chat/completions", chat(logprobs=True, top_logprobs=3))[2]["choices"][0]["logprobs"]["content"]
+    equal(len(content), 40)
+    for p in content:
+        check(p["logprob"] <= 0 and p["token"].encode() == bytes(p["bytes"]) or "\ufffd" in p["token"], p)
+        check(0 < len(p["top_logprobs"]) <= 3 and p["top_logprobs"][0]["logprob"] == p["logprob"], p)
+    data = request(port, "POST", "/v1/chat/completions", chat(logprobs=True, top_logprobs=3, stream=True))[2]
+    parts = [json.loads(d)["choices"][0] for _, d in events(data)[:-1]]
+    equal([p for c in parts if c["logprobs"] for p in c["logprobs"]["content"]], content, "in parts")
+    raw_prompt = {"model": "echo", "prompt": PROMPT, "temperature": 0, "logprobs": 2}
+    lists = post("/v1/completions", raw_prompt)[2]["choices"][0]
+    equal({name: len(items) for name, items in lists["logprobs"].items()},
+          {"tokens": 40, "token_logprobs": 40, "top_logprobs": 40, "text_offset": 40})
+    for at, token in zip(lists["logprobs"]["text_offset"], lists["logprobs"]["tokens"]):
+        check("\ufffd" in "".join(lists["logprobs"]["tokens"]) or lists["text"][at:].startswith(token), (at, token))
+
+
+@test
 def a_stream_tells_the_same_text_token_by_token():
     whole = post("/v1/chat/completions", chat())[2]["choices"][0]["message"]["content"]
     status, head, data = request(port, "POST", "/v1/chat/completions", chat(stream=True, stream_options={"include_usage": True}))

@@ -133,6 +133,30 @@ def kills_in_mid_stream_change_nothing():
     check(max(times) <= RESUME_LIMIT_S, f"slower than {RESUME_LIMIT_S} s")
 
 
+def probs_of(job):
+    return [p for f in job.frames() for p in f[1].get("logprobs", [])]
+
+
+@test
+def log_probabilities_go_on_with_the_stream():
+    asked = dict(document(1), stream=True, logprobs=True, top_logprobs=2, max_tokens=120)
+    undisturbed = client.submit(asked)
+    want = undisturbed.end()
+    equal(len(want["logprobs"]), 120)
+    for _ in range(5):
+        cluster.await_all_ready()
+        job = client.submit(asked)
+        while len(job.frames()) < KILL_AFTER:
+            job.next()
+        cluster.signal(speaker.agent)
+        done = job.end()
+        equal(done["logprobs"], want["logprobs"], "of the whole answer")
+        equal(probs_of(job), want["logprobs"], "of its parts")
+        if done["receipt"]["attempts"] > 1:
+            return
+    check(False, "no kill hit a running stream")
+
+
 @test
 def all_agents_come_back():
     cluster.await_all_ready()

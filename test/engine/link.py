@@ -25,7 +25,8 @@ KEYS = {name: key for key, name in enumerate(
 KEYS.update(keep=31)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
-    "repeat_penalty".split(), 1)}
+    "repeat_penalty logit_bias logprobs top_logprobs".split(), 1)}
+KEYS["logprobs"] = 50
 USAGE = {name: key for key, name in enumerate("prompt_tokens cached_tokens completion_tokens".split(), 1)}
 TIMINGS = {name: key for key, name in enumerate("wait_us prefill_us decode_us".split(), 1)}
 TURN = {"role": 1, "content": 2}
@@ -44,9 +45,14 @@ def encode(message):
     return cbor.dumps(keyed(KEYS, m))
 
 
+def prob(item):
+    return {"id": item[1], "logprob": item[2], "piece": item[3], "top": [prob(alternative) for alternative in item.get(4, [])]}
+
+
 def decode(payload):
     raw = cbor.loads(payload)
     m = {name: raw[key] for name, key in KEYS.items() if key in raw}
+    m["probs"] = [prob(item) for item in cbor.sequence(m.pop("logprobs", b""))]
     for part, names in (("usage", USAGE), ("timings", TIMINGS)):
         if part in m:
             m[part] = {name: m[part].get(key, 0) for name, key in names.items()}
@@ -176,7 +182,7 @@ class Answer:
     """What came for one job; checks that frames follow each other."""
 
     def __init__(self):
-        self.ids, self.text, self.frames, self.end = [], "", [], None
+        self.ids, self.text, self.frames, self.end, self.probs = [], "", [], None, []
 
     def take(self, m):
         assert self.end is None, "a message after the end: %r" % m
@@ -187,6 +193,7 @@ class Answer:
             assert m["ids"], "an empty frame"
             self.frames.append(m)
             self.ids += m["ids"]
+            self.probs += m["probs"]
             self.text += m.get("text", "")
             return
         self.end = m

@@ -4,6 +4,7 @@ SHOAL_TEST_MODELS is the folder with what make_model.c has made.  That rows have
 proven by rows.c; here it is seen from the agent's side.
 """
 import json
+import math
 import os
 import random
 from pathlib import Path
@@ -266,6 +267,40 @@ def penalties_and_cuts_do_what_they_say():
         # One candidate is left: chance has no say.
         for cut in (dict(top_k=1), dict(top_p=0.0), dict(min_p=1.0)):
             equal(e.ask("hello", ignore_eos=True, max_tokens=60, temperature=2.0, seed=9, **cut).ids, plain.ids, repr(cut))
+
+
+@test
+def a_bias_bans_a_token_or_makes_it_the_only_one():
+    with engine() as e:
+        args = dict(ignore_eos=True, max_tokens=20, temperature=0.0)
+        plain = e.ask("hello", **args)
+        banned = plain.ids[0]
+        for sampling in (args, dict(args, temperature=1.5, seed=3)):
+            without = e.ask("hello", logit_bias={banned: -100.0}, **sampling)
+            check(banned not in without.ids, "a banned token came")
+        equal(set(e.ask("hello", logit_bias={banned: 100.0}, **args).ids), {banned}, "tokens of the answer")
+        biased = e.ask("hello", logit_bias={banned: 2.5}, logprobs=True, **args)
+        equal(biased.probs[0]["logprob"], e.ask("hello", logprobs=True, **args).probs[0]["logprob"], "without the bias")
+
+
+@test
+def a_bias_on_a_token_there_is_not_is_refused():
+    with engine() as e:
+        for bias, word in (({4000000: 1.0}, "4000000"), ({5: 101.0}, "logit_bias"), ({5: -100.5}, "logit_bias")):
+            e.start("hello", logit_bias=bias)
+            m = e.recv()
+            equal(m["type"], ERROR)
+            check(word in m["reason"], m["reason"])
+
+
+@test
+def log_probabilities_are_those_of_all_tokens():
+    with engine() as e:
+        a = e.ask("hello", logprobs=True, top_logprobs=20, max_tokens=10, ignore_eos=True, temperature=0.0)
+        for p in a.probs:
+            equal(len(p["top"]), 20, "alternatives")
+            # Some of the model's 4096 tokens are likely: twenty have most of it, never all.
+            check(0.2 < sum(math.exp(t["logprob"]) for t in p["top"]) <= 1 + 1e-9, p)
 
 
 main()

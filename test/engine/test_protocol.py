@@ -4,6 +4,7 @@ What both must do alike; what only a real model can show is in test_llama.py.
 """
 import atexit
 import hashlib
+import math
 import os
 import random
 import shutil
@@ -405,6 +406,76 @@ def a_long_prompt_and_a_long_prefix_arrive():
         e.send(type=GENERATE, job=e.next_job, prompt="x", sampling={}, prefix=[65] * 65536)
         m = e.recv()
         equal((m["type"], m["finish"], m["index"]), (DONE, LENGTH, 65536))
+
+
+# ---- log probabilities ----
+
+
+def check_probs(answer, n_top):
+    equal([p["id"] for p in answer.probs], answer.ids, "tokens told of")
+    for f in answer.frames:
+        equal(len(f["probs"]), len(f["ids"]), "items of a frame")
+    for p in answer.probs:
+        check(p["logprob"] <= 0 and len(p["top"]) <= n_top, p)
+        likeliest = [t["logprob"] for t in p["top"]]
+        equal(likeliest, sorted(likeliest, reverse=True), "order")
+        check(sum(math.exp(l) for l in likeliest) < 1 + 1e-6, "more than one in all: %r" % p)
+        for t in p["top"]:
+            if t["id"] == p["id"]:
+                equal((t["logprob"], t["piece"]), (p["logprob"], p["piece"]), "the token among the likeliest")
+
+
+@test
+def log_probabilities_come_with_their_tokens_and_only_where_asked_for():
+    with engine() as e:
+        turns = [{"role": "user", "content": PROMPT}]
+        args = dict(max_tokens=30, temperature=0.0)
+        plain = e.ask(turns, **args)
+        equal(plain.probs, [], "log probabilities nobody asked for")
+        own = e.ask(turns, logprobs=True, **args)
+        check_probs(own, 0)
+        top = e.ask(turns, logprobs=True, top_logprobs=3, **args)
+        check_probs(top, 3)
+        check(all(p["top"][0]["id"] == p["id"] for p in top.probs), "the likeliest is not the one drawn")
+        check(any(len(p["top"]) == 3 for p in top.probs), "never three")
+        equal([p["logprob"] for p in own.probs], [p["logprob"] for p in top.probs])
+        equal((plain.ids, plain.text), (top.ids, top.text), "the answer")
+        equal(b"".join(p["piece"] for p in top.probs).decode(errors="replace"), top.text, "the pieces are the text")
+
+
+@test
+def they_are_the_models_own_whatever_the_draw():
+    with engine() as e:
+        cold = e.ask(PROMPT, logprobs=True, top_logprobs=4, ignore_eos=True, max_tokens=20, temperature=0.0)
+        for sampling in (dict(temperature=1.7, top_k=2, seed=5), dict(top_p=0.1, seed=6), dict(repeat_penalty=1.5, seed=7)):
+            hot = e.ask(PROMPT, logprobs=True, top_logprobs=4, ignore_eos=True, max_tokens=20, **sampling)
+            check_probs(hot, 4)
+            equal(hot.probs[0]["top"], cold.probs[0]["top"], "the likeliest of the first token, %r" % sampling)
+
+
+@test
+def an_attempt_that_goes_on_has_the_same_log_probabilities():
+    with engine() as e:
+        args = dict(logprobs=True, top_logprobs=2, ignore_eos=True, max_tokens=24, seed=8, temperature=1.2)
+        whole = e.ask(PROMPT, **args)
+        first = 0
+        for f in whole.frames:
+            rest = e.ask(PROMPT, prefix=whole.ids[:first], **args)
+            equal(whole.probs[:first] + rest.probs, whole.probs, "from %d on" % first)
+            first += len(f["ids"])
+
+
+@test
+def tokens_held_back_are_told_with_theirs_in_a_frame_that_fits():
+    with engine() as e:
+        args = dict(logprobs=True, top_logprobs=20, ignore_eos=True, max_tokens=200, temperature=0.9, seed=9)
+        whole = e.ask(PROMPT, **args)
+        begin = whole.text.encode()[:240].decode(errors="ignore")
+        held = e.ask(PROMPT, stop=[begin + "\x01 is never said"], **args)
+        equal((held.text, held.ids), (whole.text, whole.ids), "the answer")
+        check(len(held.frames[0]["ids"]) > 20, "nothing was held back")
+        check_probs(held, 20)
+        equal([p["logprob"] for p in held.probs], [p["logprob"] for p in whole.probs])
 
 
 @test

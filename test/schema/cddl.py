@@ -3,7 +3,7 @@
     schema = Schema(text)
     schema.problem("status", value)      # None, or a sentence
 
-Understood: rules, maps with integer or bare-word keys and "?", arrays "[n*m type]",
+Understood: rules, maps with integer or bare-word keys and "?", maps "{n*m key => type}", arrays "[n*m type]",
 choices "/", ranges, text literals, uint int float64 bool tstr bstr, ".size (a..b)".
 Anything else in the schema is an error, never skipped.  A CBOR text is a str, bytes are
 bytes, a float is a float; maps are dicts.
@@ -11,7 +11,7 @@ bytes, a float is a float; maps are dicts.
 
 import re
 
-TOKEN = re.compile(r'\s+|;[^\n]*|("[^"]*"|\.\.|\.size|[a-zA-Z][\w-]*|\d+|[=?:,/*()\[\]{}])')
+TOKEN = re.compile(r'\s+|;[^\n]*|("[^"]*"|\.\.|=>|\.size|[a-zA-Z][\w-]*|\d+|[=?:,/*()\[\]{}])')
 MAX_INT = 2**64 - 1
 
 
@@ -84,6 +84,15 @@ class Schema:
         return ("size", token, low, high)
 
     def map(self):
+        if self.tokens[self.at + 1] == "*":
+            low = int(self.take())
+            self.need("*")
+            high = int(self.take())
+            key = self.choice()
+            self.need("=>")
+            value = self.choice()
+            self.need("}")
+            return ("table", low, high, key, value)
         members = {}
         while self.peek() != "}":
             optional = self.peek() == "?"
@@ -116,6 +125,7 @@ class Schema:
             "choice": lambda: node[1],
             "map": lambda: [t for _, t in node[1].values()],
             "array": lambda: [node[3]],
+            "table": lambda: [node[3], node[4]],
         }.get(node[0], lambda: [])()
         for child in children:
             self.check_references(child)
@@ -167,6 +177,15 @@ class Schema:
             return "%s: no list of %d to %d" % (where, node[1], node[2])
         for i, item in enumerate(value):
             found = self._problem(node[3], item, "%s[%d]" % (where, i))
+            if found:
+                return found
+        return None
+
+    def _table(self, node, value, where):
+        if not isinstance(value, dict) or not node[1] <= len(value) <= node[2]:
+            return "%s: no map of %d to %d" % (where, node[1], node[2])
+        for key, item in value.items():
+            found = self._problem(node[3], key, "%s, a key" % where) or self._problem(node[4], item, "%s[%r]" % (where, key))
             if found:
                 return found
         return None

@@ -8,7 +8,7 @@
 const struct msg_type *const msg_gen_types[] = { &turn_type, &sampling_type, &usage_type, &timings_type, &model_info_type,
 	&hardware_type, &registration_type, &status_type, &heartbeat_type, &hub_status_type, &job_type, &control_type,
 	&job_event_type, &submit_type, &cancel_type, &presence_type, &receipt_type, &answer_type, &engine_msg_type, &sensors_type,
-	NULL };
+	&alternative_type, &token_prob_type, &top_logprob_type, &logprob_type, NULL };
 
 static void *must(void *p)
 {
@@ -59,17 +59,31 @@ static struct span gen_text(struct rng *rng, struct arena *arena, uint64_t max)
 	return span_mem(p, n);
 }
 
+static double gen_real(struct rng *rng)
+{
+	switch (rng_below(rng, 4)) {
+	case 0: return (double)rng_below(rng, 100);
+	case 1: return -1.5;
+	case 2: return rng_real(rng) * 1e300;
+	default: return rng_real(rng);
+	}
+}
+
 static size_t gen_list(struct rng *rng, const struct msg_field *f, struct arena *arena, const void **ret)
 {
 	size_t n = (size_t)rng_below(rng, f->max < 6 ? f->max + 1 : 6);
-	size_t size = f->kind == MSG_UINTS ? sizeof(uint32_t) : f->kind == MSG_TEXTS ? sizeof(struct span) : f->sub->size;
+	size_t size = msg_item_size(f);
 	char *items = must(arena_alloc(arena, n, size));
 
 	for (size_t i = 0; i < n; i++) {
 		uint32_t v = (uint32_t)rng_next(rng);
 		struct span s;
 
-		if (f->kind == MSG_UINTS) {
+		if (f->kind == MSG_WEIGHTS) {
+			struct msg_weight w = { .id = (uint32_t)i << 28 | v >> 4, .value = gen_real(rng) };
+
+			set(items, i * size, &w, sizeof(w));
+		} else if (f->kind == MSG_UINTS) {
 			set(items, i * size, &v, sizeof(v));
 		} else if (f->kind == MSG_TEXTS) {
 			s = gen_text(rng, arena, MSG_TEXT_ITEM_MAX);
@@ -82,18 +96,9 @@ static size_t gen_list(struct rng *rng, const struct msg_field *f, struct arena 
 	return n;
 }
 
-static double gen_real(struct rng *rng)
-{
-	switch (rng_below(rng, 4)) {
-	case 0: return (double)rng_below(rng, 100);
-	case 1: return -1.5;
-	case 2: return rng_real(rng) * 1e300;
-	default: return rng_real(rng);
-	}
-}
-
 static void gen_field(struct rng *rng, const struct msg_field *f, struct arena *arena, void *m)
 {
+	static const char *const values[] = { "1", "\"a\"", "{\"b\":[true,null],\"a\":1}", "[]" };
 	uint64_t u = gen_uint(rng, f->kind == MSG_ENUM ? f->max - 1 : f->max);
 	int64_t i = (int64_t)rng_next(rng) >> rng_below(rng, 63);
 	double d = gen_real(rng);
@@ -111,6 +116,10 @@ static void gen_field(struct rng *rng, const struct msg_field *f, struct arena *
 	case MSG_ENUM: set(m, f->offset, &e, sizeof(e)); break;
 	case MSG_TEXT:
 		s = gen_text(rng, arena, f->max);
+		set(m, f->offset, &s, sizeof(s));
+		break;
+	case MSG_JSON:
+		s = span_of(values[rng_below(rng, sizeof(values) / sizeof(values[0]))]);
 		set(m, f->offset, &s, sizeof(s));
 		break;
 	case MSG_BYTES:
@@ -136,6 +145,13 @@ void msg_gen(struct rng *rng, const struct msg_type *t, struct arena *arena, voi
 			gen_field(rng, &t->fields[i], arena, ret);
 }
 
+static bool weight_equal(const void *a, const void *b, size_t i)
+{
+	const struct msg_weight *x = a, *y = b;
+
+	return x[i].id == y[i].id && memcmp(&x[i].value, &y[i].value, sizeof(x[i].value)) == 0;
+}
+
 static bool list_equal(const struct msg_field *f, const char *a, const char *b)
 {
 	size_t na, nb;
@@ -152,6 +168,8 @@ static bool list_equal(const struct msg_field *f, const char *a, const char *b)
 			return false;
 		if (f->kind == MSG_TEXTS &&
 			!span_eq(((const struct span *)(const void *)pa)[i], ((const struct span *)(const void *)pb)[i]))
+			return false;
+		if (f->kind == MSG_WEIGHTS && !weight_equal(pa, pb, i))
 			return false;
 		if (f->kind == MSG_SUBS && !msg_equal(f->sub, pa + i * f->sub->size, pb + i * f->sub->size))
 			return false;
@@ -170,6 +188,7 @@ static bool field_equal(const struct msg_field *f, const char *a, const char *b)
 	case MSG_BOOL: return memcmp(a + f->offset, b + f->offset, sizeof(bool)) == 0;
 	case MSG_ENUM: return memcmp(a + f->offset, b + f->offset, sizeof(unsigned)) == 0;
 	case MSG_TEXT:
+	case MSG_JSON:
 	case MSG_BYTES:
 		memcpy(&sa, a + f->offset, sizeof(sa));
 		memcpy(&sb, b + f->offset, sizeof(sb));

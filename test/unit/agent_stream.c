@@ -270,3 +270,71 @@ Test(stream, an_answer_over_the_limit_ends_the_job)
 	cr_assert_leq((index - 1) * sizeof(text), PROTO_MAX_ANSWER);
 	cr_assert_null(rig_find(&r, AGENT_ACT_ENGINE_KILL, 0), "the engine did nothing wrong");
 }
+
+/* ---- logprobs: whatever bytes the engine gives ---- */
+
+static void generate_with_probs(uint64_t index, uint64_t to, size_t n)
+{
+	static char probs[40 << 10];
+
+	for (; index < to; index++) {
+		memset(probs, (int)('A' + index % 26), n);
+		rig_engine(&r, (struct engine_msg){ .type = ENGINE_TOKENS,
+				       .job = run,
+				       .index = index,
+				       .ids = (const uint32_t[]){ 1 },
+				       .n_ids = 1,
+				       .text = SPAN("x"),
+				       .logprobs = span_mem(probs, n) });
+	}
+}
+
+Test(stream, logprobs_travel_with_their_tokens_and_again_when_asked_for)
+{
+	generate_with_probs(0, 1, 2);
+	cr_assert(span_is(frame()->logprobs, "AA"));
+	generate_with_probs(1, 2, 2);
+	cr_assert(span_is(frame()->logprobs, "BB"));
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 0);
+	cr_assert(span_is(frame()->logprobs, "AABB"));
+	rig_control(&r, CONTROL_RESEND, "j1", 1, 1);
+	cr_assert(span_is(frame()->logprobs, "BB"));
+}
+
+Test(stream, a_gathered_frame_holds_a_bounded_part_of_the_logprobs)
+{
+	size_t n = 40 << 10, seen = 0;
+	uint64_t next = 0;
+
+	rig_simple(&r, AGENT_EV_CONGESTED);
+	generate_with_probs(0, 20, n);
+	rig_simple(&r, AGENT_EV_WRITABLE);
+	for (int steps = 0; next < 20 && steps < 20; steps++) {
+		const struct agent_action *act;
+
+		for (size_t i = 0; (act = rig_find(&r, AGENT_ACT_EVENT, i)) != NULL; i++) {
+			const struct job_event *e = &act->job_event;
+
+			if (e->type != JOB_EVENT_TOKENS)
+				continue;
+			cr_assert_eq(e->index, next);
+			cr_assert_leq(e->logprobs.n, LOGPROB_MAX_FRAME);
+			cr_assert_eq(e->logprobs.n, n * e->n_ids);
+			cr_assert_eq(e->logprobs.p[0], 'A' + (char)next);
+			next += e->n_ids;
+			seen += e->logprobs.n;
+		}
+		rig_simple(&r, AGENT_EV_TICK);
+	}
+	cr_assert_eq(seen, 20 * n);
+}
+
+Test(stream, logprobs_over_the_limit_end_the_job)
+{
+	size_t n = 40 << 10;
+
+	generate_with_probs(0, LOGPROB_MAX_BYTES / n, n);
+	cr_assert_null(rig_said(&r, JOB_EVENT_FAILED));
+	generate_with_probs(LOGPROB_MAX_BYTES / n, LOGPROB_MAX_BYTES / n + 1, n);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_FAILED, "j1", 1)->code, CODE_TOO_LARGE);
+}

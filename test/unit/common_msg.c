@@ -370,6 +370,7 @@ Test(sampling, defaults_fill_only_what_is_absent)
 
 Test(sampling, every_value_out_of_range_is_named)
 {
+	static const struct msg_weight too_heavy = { 1, 100.5 }, no_number = { 1, NAN };
 	static const struct span empty = { "", 0 };
 	const struct {
 		const char *field;
@@ -384,6 +385,10 @@ Test(sampling, every_value_out_of_range_is_named)
 		{ "repeat_penalty", { .repeat_penalty = 11 } },
 		{ "max_tokens", { .max_tokens = PROTO_MAX_TOKENS + 1 } },
 		{ "stop", { .stop = &empty, .n_stop = 1 } },
+		{ "logit_bias", { .logit_bias = &too_heavy, .n_logit_bias = 1 } },
+		{ "logit_bias", { .logit_bias = &no_number, .n_logit_bias = 1 } },
+		{ "top_logprobs", { .logprobs = true, .top_logprobs = 21 } },
+		{ "top_logprobs", { .top_logprobs = 1 } },
 	};
 	const char *field = NULL;
 
@@ -424,5 +429,6 @@ Test(sampling, a_submit_hands_every_sampling_field_on)
 				0, "%s", to->name);
 		}
 		cr_assert_eq(s.n_stop, out.n_stop);
+		cr_assert_eq(s.n_logit_bias, out.n_logit_bias);
 	}
 }

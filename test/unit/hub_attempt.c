@@ -438,3 +438,87 @@ Test(hub_attempt, a_zombie_is_told_to_stop_but_not_at_every_frame)
 	rig_done(&r, "a", "nojob", 1, 5, "x");
 	cr_assert_eq(rig_controls(&r, CONTROL_END), 1);
 }
+
+/* ---- logprobs: one item a token; here numbers, which are items as well ---- */
+
+static void init_probs(bool stream)
+{
+	struct hub_config c = rig_config();
+	struct submit s = rig_request("k1", stream);
+
+	s.logprobs = true;
+	rig_init(&r, &c);
+	rig_agent(&r, "a", 1, 1, 2);
+	job = rig_submit(&r, s);
+	rig_say(&r, "a", rig_said(JOB_EVENT_ACCEPTED, job, 1));
+	rig_agent(&r, "b", 1, 1, 2);
+}
+
+static void say_probs(const char *agent, uint64_t attempt, uint64_t index, const char *text, const char *items)
+{
+	static const uint32_t ids[] = { 1, 2, 3, 4 };
+	struct job_event e = rig_said(JOB_EVENT_TOKENS, job, attempt);
+
+	e.index = index;
+	e.text = span_of(text);
+	e.ids = ids;
+	e.n_ids = strlen(text);
+	e.logprobs = span_of(items);
+	rig_say(&r, agent, e);
+}
+
+Test(hub_attempt, logprobs_of_all_attempts_are_told_once_each)
+{
+	init_probs(true);
+	say_probs("a", 1, 0, "he", "\x01\x02");
+	cr_assert(span_is(rig_answer(&r, ANSWER_TOKENS)->answer.probs, "\x01\x02"));
+	rig_agent(&r, "a", 2, 1, 1);
+	cr_assert_eq(rig_dispatched(&r, "b")->n_prefix, 2);
+	cr_assert(rig_dispatched(&r, "b")->sampling.logprobs);
+	say_probs("b", 2, 2, "llo", "\x03\x04\x05");
+	cr_assert(span_is(rig_answer(&r, ANSWER_TOKENS)->answer.probs, "\x03\x04\x05"));
+	rig_done(&r, "b", job, 2, 5, "llo");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.probs, "\x01\x02\x03\x04\x05"));
+}
+
+Test(hub_attempt, logprobs_that_do_not_fit_their_tokens_are_no_frame)
+{
+	init_probs(true);
+	say_probs("a", 1, 0, "he", "\x01");
+	say_probs("a", 1, 0, "he", "\x01\x02\x03");
+	say_probs("a", 1, 0, "he", "\x01\x62");
+	cr_assert_eq(hub_counters(r.h)->frames_malformed, 3);
+	cr_assert_eq(hub_counters(r.h)->frames, 0);
+	say_probs("a", 1, 0, "he", ""); /* of an engine that has none */
+	cr_assert_eq(hub_counters(r.h)->frames, 1);
+}
+
+Test(hub_attempt, logprobs_of_text_that_is_thrown_away_go_with_it)
+{
+	init_probs(false);
+	say_probs("a", 1, 0, "he", "\x01\x02");
+	rig_done(&r, "a", job, 1, 2, "HE");
+	rig_pass(&r, 100);
+	say_probs("b", 2, 0, "HE", "\x03\x04");
+	rig_done(&r, "b", job, 2, 2, "HE");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.probs, "\x03\x04"));
+}
+
+Test(hub_attempt, logprobs_nobody_asked_for_are_not_kept)
+{
+	say_probs("a", 1, 2, "llo", "\x03\x04\x05");
+	rig_done(&r, "a", job, 1, 5, "hello");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.text, "hello"));
+	cr_assert_eq(rig_answer(&r, ANSWER_DONE)->answer.probs.n, 0);
+}
+
+Test(hub_attempt, who_asks_again_is_told_all_logprobs_so_far)
+{
+	struct submit again = rig_request("k1", true);
+
+	init_probs(true);
+	say_probs("a", 1, 0, "he", "\x01\x02");
+	again.logprobs = true;
+	rig_submit_to(&r, "alice", again, "elsewhere", 0);
+	cr_assert(span_is(rig_answer(&r, ANSWER_TOKENS)->answer.probs, "\x01\x02"));
+}

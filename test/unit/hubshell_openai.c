@@ -81,6 +81,19 @@ Test(openai, a_completion_takes_one_prompt)
 	cr_assert(span_is(sub.prompt, "p") && sub.max_tokens == 0 && msg_has(&sub, SUBMIT_MAX_TOKENS) && sub.top_k == 0);
 	cr_assert_eq(decode(OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[\"q\"],\"logprobs\":0}"), 0);
 	cr_assert(span_is(sub.prompt, "q"));
+	cr_assert(sub.logprobs && sub.top_logprobs == 0, "the number 0 asks for the tokens' own");
+	cr_assert_eq(decode(OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[\"q\"],\"logprobs\":3}"), 0);
+	cr_assert(sub.logprobs && sub.top_logprobs == 3);
+}
+
+Test(openai, biases_and_log_probabilities_are_asked_for)
+{
+	cr_assert_eq(
+		decode(OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":2,\"logit_bias\":{\"5\":-100,\"7\":1.5}}"), 0);
+	cr_assert(sub.logprobs && sub.top_logprobs == 2 && sub.n_logit_bias == 2);
+	cr_assert(sub.logit_bias[0].id == 5 && sub.logit_bias[0].value == -100 && sub.logit_bias[1].value == 1.5);
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"logprobs\":false,\"logit_bias\":null}"), 0);
+	cr_assert(!sub.logprobs && sub.n_logit_bias == 0);
 }
 
 Test(openai, what_cannot_be_done_is_refused_by_name)
@@ -95,13 +108,16 @@ Test(openai, what_cannot_be_done_is_refused_by_name)
 		{ OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}}", "response_format",
 			"unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"grammar\":\"root ::= x\"}", "grammar", "unsupported" },
-		{ OPENAI_CHAT, CHAT ",\"logprobs\":true}", "logprobs", "unsupported" },
-		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"1\":2}}", "logit_bias", "unsupported" },
+		{ OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"top_logprobs\":2}", "top_logprobs", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"the\":2}}", "logit_bias", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"1\":\"2\"}}", "logit_bias", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"logit_bias\":[[1,2]]}", "logit_bias", "invalid_value" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[\"a\",\"b\"]}", "prompt", "unsupported" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"echo\":true}", "echo", "unsupported" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"best_of\":2}", "best_of", "unsupported" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"suffix\":\"b\"}", "suffix", "unsupported" },
-		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"logprobs\":3}", "logprobs", "unsupported" },
+		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"logprobs\":21}", "logprobs", "invalid_value" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[1,2]}", "prompt", "invalid_value" },
 		{ OPENAI_CHAT, "{\"model\":\"m\"}", "messages", "missing_required_parameter" },
 		{ OPENAI_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"bishop\",\"content\":\"x\"}]}", "messages",
@@ -223,7 +239,65 @@ Test(openai, a_stream_of_an_ended_job_tells_its_text)
 
 	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"stream\":true}"), 0);
 	openai_end(&call, &done, &out);
-	cr_assert_not_null(strstr(text(), "\"delta\":{\"content\":\"ok \\\"q\\\"\"},\"logprobs\":null,\"finish_reason\":\"stop\""));
+	cr_assert_not_null(
+		strstr(text(), "\"delta\":{\"content\":\"ok \\\"q\\\"\"},\"logprobs\":null,\"finish_reason\":\"stop\""));
+}
+
+/* Two tokens, as an engine tells of them. */
+static struct span two_probs(struct buf *b)
+{
+	const struct alternative top[] = { { .id = 8, .logprob = -0.25, .piece = SPAN(" a") },
+		{ .id = 9, .logprob = -2, .piece = SPAN(" a") }, { .id = 5, .logprob = -2.5, .piece = SPAN("é") } };
+	const struct token_prob tokens[] = { { .id = 5, .logprob = -2.5, .piece = SPAN("é"), .top = top, .n_top = 3 },
+		{ .id = 6, .logprob = -1, .piece = SPAN("!") } };
+
+	for (size_t i = 0; i < 2; i++)
+		cr_assert_eq(msg_encode(&token_prob_type, &tokens[i], MSG_KEYS_INT, b), 0);
+	return buf_span(b);
+}
+
+#define PROB_E "\"token\":\"é\",\"id\":5,\"logprob\":-2.5,\"bytes\":[195,169]"
+#define PROB_A(id, p) "{\"token\":\" a\",\"id\":" #id ",\"logprob\":" p ",\"bytes\":[32,97]}"
+#define CHAT_PROBS                                                                                                          \
+	"\"logprobs\":{\"content\":[{" PROB_E ",\"top_logprobs\":[" PROB_A(8, "-0.25") "," PROB_A(9,                        \
+		"-2") ",{" PROB_E                                                                                           \
+		      "}]},{\"token\":\"!\",\"id\":6,\"logprob\":-1,\"bytes\":[33],\"top_logprobs\":[]}],\"refusal\":null}"
+
+Test(openai, log_probabilities_of_a_chat_stand_in_its_choice)
+{
+	struct buf probs = BUF_INIT(4096);
+	struct answer done = done_answer(), part = tokens(0, 2, "é!");
+
+	done.probs = part.probs = two_probs(&probs);
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":3}"), 0);
+	openai_whole(&call, &done, &out);
+	cr_expect_not_null(strstr(text(), CHAT_PROBS), "%s", text());
+	buf_reset(&out);
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":3,\"stream\":true}"), 0);
+	cr_assert_eq(openai_add(&call, &part), 0);
+	openai_end(&call, &done, &out);
+	cr_expect_not_null(
+		strstr(text(), "\"delta\":{\"content\":\"é!\"}," CHAT_PROBS ",\"finish_reason\":null"), "%s", text());
+	cr_expect_not_null(strstr(text(), "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\""));
+	buf_fini(&probs);
+}
+
+Test(openai, log_probabilities_of_a_completion_are_lists)
+{
+	struct buf probs = BUF_INIT(4096);
+	struct answer part = tokens(0, 2, "é!");
+
+	part.probs = two_probs(&probs);
+	cr_assert_eq(decode(OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":3,\"stream\":true}"), 0);
+	cr_assert_eq(openai_add(&call, &part), 0);
+	openai_part(&call, &out);
+	cr_assert_eq(openai_add(&call, &part), 0);
+	openai_part(&call, &out);
+	cr_expect_not_null(strstr(text(), "\"logprobs\":{\"tokens\":[\"é\",\"!\"],\"token_logprobs\":[-2.5,-1],"
+					  "\"top_logprobs\":[{\" a\":-0.25,\"é\":-2.5},{}],\"text_offset\":[0,1]}"),
+		"%s", text());
+	cr_expect_not_null(strstr(text(), "\"text_offset\":[2,3]"), "offsets go on: %s", text());
+	buf_fini(&probs);
 }
 
 Test(openai, usage_is_streamed_only_when_asked_for)

@@ -2,6 +2,7 @@
 
     dumps(value) -> bytes       int, float, bool, None, str, bytes, list, dict
     loads(data) -> value        ValueError on anything else, and on trailing bytes
+    sequence(data) -> values    of a CBOR sequence (RFC 8742)
 """
 
 import struct
@@ -95,3 +96,10 @@ def loads(data):
     if reader.at != len(data):
         raise ValueError("bytes after the end")
     return value
+
+
+def sequence(data):
+    reader, values = _Reader(data), []
+    while reader.at != len(data):
+        values.append(reader.item())
+    return values
