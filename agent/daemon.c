@@ -7,16 +7,19 @@
 #include <sys/random.h>
 
 #include "agent.h"
+#include "cgroup.h"
 #include "engine_link.h"
 #include "hw.h"
 #include "log.h"
 #include "loop.h"
+#include "model_file.h"
 #include "mqtt.h"
 #include "panel.h"
 #include "probes.h"
 #include "statedir.h"
 
 #define SAMPLE_MS 2000
+#define FAST_ROWS 256   /* of a prompt in one pass of the engine, unless it is told otherwise */
 #define GOODBYE_MS 2000 /* for the acknowledgements of the last words */
 #define EX_SOFTWARE 70
 #define EX_CANTCREAT 73
@@ -31,6 +34,7 @@ struct daemon {
 	struct hw hw;
 	struct probes *probes;
 	struct engine_link *engines[AGENT_MAX_MODELS];
+	struct model_file files[AGENT_MAX_MODELS];
 	struct loop_timer *tick, *sample;
 	enum agent_phase phase; /* systemd was told */
 	/* Found out while carrying out actions, told to the core after them. */
@@ -130,6 +134,31 @@ static void feed(struct daemon *d, const struct agent_event *ev)
 
 /* ---- events ---- */
 
+static void measure_memory(struct daemon *d, struct agent_sample *ret)
+{
+	struct cgroup_memory group = cgroup_memory("");
+
+	ret->cgroup_limit = group.limit;
+	ret->cgroup_used = group.used;
+	for (size_t i = 0; i < d->set->n_models; i++) {
+		pid_t pid = engine_link_pid(d->engines[i]);
+
+		if (pid == 0)
+			continue;
+		ret->rss += hw_rss("", pid);
+		ret->engine_anon[i] = cgroup_anon_of("", pid);
+	}
+}
+
+static void look_at_files(struct daemon *d)
+{
+	struct footprint f;
+
+	for (size_t i = 0; i < d->set->n_models; i++)
+		if (model_file_look(&d->files[i], &f))
+			feed(d, &(struct agent_event){ .type = AGENT_EV_FOOTPRINT, .engine = i, .footprint = &f });
+}
+
 static void on_sample(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -138,11 +167,10 @@ static void on_sample(void *ctx)
 		.rss = hw_rss("", 0),
 		.bad_messages = mqtt_bad_messages(d->mqtt) };
 
-	for (size_t i = 0; i < d->set->n_models; i++)
-		if (engine_link_pid(d->engines[i]) != 0)
-			s.rss += hw_rss("", engine_link_pid(d->engines[i]));
+	measure_memory(d, &s);
 	probes_read(d->probes, loop_now_ms(d->loop), &s.sensors);
 	loop_timer_at(d->sample, loop_now_ms(d->loop) + SAMPLE_MS);
+	look_at_files(d);
 	feed(d, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
 }
 
@@ -242,11 +270,14 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.quarantine_deaths = s->engine.quarantine_deaths,
 		.quarantine_window_ms = s->engine.quarantine_window_ms,
 		.quarantine_ms = s->engine.quarantine_ms,
+		.register_when_warm = s->register_when == REGISTER_WARM,
 		.models = models,
 		.n_models = s->n_models,
 		.labels = labels,
 		.n_labels = s->n_labels };
 
+	if (settings_limit(s->memory.soft, &c.memory_soft) < 0 || settings_limit(s->memory.hard, &c.memory_hard) < 0)
+		return ERR_RANGE; /* the table has checked them */
 	for (size_t i = 0; i < s->n_labels; i++)
 		labels[i] = span_of(s->labels[i]);
 	for (size_t i = 0; i < s->n_models; i++) {
@@ -260,7 +291,12 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 			.batch_tokens = m->batch_tokens,
 			.prefill_chunk = m->prefill_chunk,
 			.threads = m->threads,
+			.is_pinned = m->pinned,
+			.is_lazy = !m->prewarm,
 			.exact = m->exact };
+		model_file_init(&d->files[i], m->file,
+			&(struct footprint_use){
+				m->context, m->parallel, m->prefill_chunk != 0 ? m->prefill_chunk : FAST_ROWS });
 		if (settings_digest(m->sha256, digests[i]) == 0)
 			models[i].digest = span_mem(digests[i], sizeof(digests[i]));
 	}
@@ -343,8 +379,8 @@ int daemon_run(const struct settings *s, const char *engine_path)
 
 	if (rc == 0) {
 		loop_notify_ready(d.loop, "connecting");
+		on_sample(&d); /* how much memory there is comes before the first model */
 		feed(&d, &(struct agent_event){ .type = AGENT_EV_START });
-		loop_timer_at(d.sample, 0);
 		mqtt_start(d.mqtt);
 		rc = loop_run(d.loop);
 		if (rc < 0)

@@ -35,8 +35,16 @@ static const char *check_digest(const char *value)
 	return *value == '\0' || settings_digest(value, digest) == 0 ? NULL : "a SHA-256 has 64 hexadecimal digits";
 }
 
+static const char *check_limit(const char *value)
+{
+	struct agent_limit limit;
+
+	return settings_limit(value, &limit) == 0 ? NULL : "a limit is a part (\"90%\") or bytes (\"6G\", \"512M\")";
+}
+
 /* ---- the table ---- */
 
+static const char *const register_names[] = { "warming", "warm", NULL };
 static const char *const when_full_names[] = { "reject", "displace", NULL };
 
 #define T struct model_settings
@@ -56,6 +64,10 @@ static const struct config_option model_options[] = {
 	{ "prefill_chunk", CONFIG_UINT, MODEL(prefill_chunk), .max = 65536, .def = "0", .unit = "tokens",
 		.help = "of one prompt in one step; 0: the engine's choice" },
 	{ "threads", CONFIG_UINT, MODEL(threads), .max = 1024, .def = "0", .help = "0: the engine's choice" },
+	{ "prewarm", CONFIG_BOOL, MODEL(prewarm), .def = "true",
+		.help = "loaded when the agent starts; false: when the first job for it comes" },
+	{ "pinned", CONFIG_BOOL, MODEL(pinned), .def = "false",
+		.help = "once loaded it stays so, though other models need memory" },
 	{ "exact", CONFIG_BOOL, MODEL(exact), .def = "false",
 		.help = "the same tokens from every agent, also after a failover; costs speed, see docs/ENGINE.md" },
 };
@@ -92,7 +104,14 @@ static const struct config_option options[] = {
 	{ "engine.quarantine_ms", CONFIG_UINT, AT(engine.quarantine_ms), .min = 1000, .max = 24 * HOUR_MS, .def = "900000",
 		.unit = "ms", .help = "until it is tried once more" },
 	{ "models", CONFIG_GROUPS, AT(models), AT(n_models), .max = AGENT_MAX_MODELS, .def = "", .groups = &model_schema,
-		.help = "what this agent loads when it starts" },
+		.help = "what this agent serves" },
+	{ "register_when", CONFIG_ENUM, AT(register_when), .def = "warming", .names = register_names,
+		.help = "when the hub gets to know the agent: warming, while models load, or warm, when those with prewarm "
+			"are ready" },
+	{ "memory.soft", CONFIG_TEXT, AT(memory.soft), .max = 32, .def = "85%", .check = check_limit,
+		.help = "of the box or its cgroup, or bytes: above it no low priority jobs are taken" },
+	{ "memory.hard", CONFIG_TEXT, AT(memory.hard), .max = 32, .def = "95%", .check = check_limit,
+		.help = "and above it none at all, and no model is loaded" },
 	{ "queue.max", CONFIG_UINT, AT(queue.max), .max = AGENT_MAX_JOBS / 2, .def = "16",
 		.help = "jobs that may wait here; the hub holds the others" },
 	{ "queue.when_full", CONFIG_ENUM, AT(queue.when_full), .def = "reject", .names = when_full_names,
@@ -121,7 +140,8 @@ static const struct config_option options[] = {
 		.help = "line of the light that is on when no model works, blinks when some do not" },
 	{ "gpio.enable", CONFIG_UINT, AT(gpio.enable), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
 		.help = "line of an accelerator's power: on while engines run" },
-	{ "gpio.leds_active_low", CONFIG_BOOL, AT(gpio.leds_active_low), .def = "false", .help = "lights that shine at low level" },
+	{ "gpio.leds_active_low", CONFIG_BOOL, AT(gpio.leds_active_low), .def = "false",
+		.help = "lights that shine at low level" },
 	{ "gpio.button", CONFIG_UINT, AT(gpio.button), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,
 		.help = "line of the button: a short press drains or resumes, a long one stops" },
 	{ "gpio.button_active_low", CONFIG_BOOL, AT(gpio.button_active_low), .def = "true",
@@ -137,6 +157,41 @@ static const struct config_option options[] = {
 const struct config_schema settings_schema = { sizeof(struct settings), options, sizeof(options) / sizeof(options[0]) };
 
 /* ---- what the table cannot say ---- */
+
+int settings_limit(const char *text, struct agent_limit *ret)
+{
+	static const char units[] = "KMGT";
+	char *end = NULL;
+	const char *unit;
+	uint64_t n;
+
+	if (*text < '0' || *text > '9')
+		return ERR_RANGE;
+	n = strtoull(text, &end, 10);
+	if (n == 0 || n > (uint64_t)1 << 50)
+		return ERR_RANGE;
+	if (strcmp(end, "%") == 0) {
+		*ret = (struct agent_limit){ .percent = (unsigned)n };
+		return n <= 100 ? 0 : ERR_RANGE;
+	}
+	unit = *end != '\0' ? strchr(units, *end) : NULL;
+	if (*end != '\0' && (unit == NULL || end[1] != '\0'))
+		return ERR_RANGE;
+	for (const char *u = units; unit != NULL && u <= unit; u++)
+		n = n < (uint64_t)1 << 50 ? n * 1024 : n;
+	*ret = (struct agent_limit){ .bytes = n };
+	return 0;
+}
+
+static bool is_soft_above_hard(const struct settings *s)
+{
+	struct agent_limit soft, hard;
+
+	if (settings_limit(s->memory.soft, &soft) < 0 || settings_limit(s->memory.hard, &hard) < 0)
+		return false; /* said already */
+	return (soft.percent != 0 && hard.percent != 0 && soft.percent > hard.percent) ||
+	       (soft.bytes != 0 && hard.bytes != 0 && soft.bytes > hard.bytes);
+}
 
 int settings_digest(const char *hex, uint8_t ret[SHA256_SIZE])
 {
@@ -207,6 +262,8 @@ const char *settings_check(const void *settings)
 		return "the host name cannot serve as the agent's id; set \"id\"";
 	if (s->engine.backoff_min_ms > s->engine.backoff_max_ms)
 		return "engine.backoff_min_ms is greater than engine.backoff_max_ms";
+	if (is_soft_above_hard(s))
+		return "memory.soft is greater than memory.hard";
 	if (has_twins(s))
 		return "models: two of them have the same name";
 	for (size_t i = 0; i < s->n_labels; i++)

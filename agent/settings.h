@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "agent.h"
 #include "broker.h"
 #include "proto.h"
 
@@ -11,6 +12,7 @@ struct model_settings {
 	char *name, *file, *sha256;
 	uint64_t context, parallel, keep, batch_tokens, prefill_chunk, threads;
 	bool exact;
+	bool pinned, prewarm;
 };
 
 #define GPIO_NONE UINT32_MAX /* an offset: no such line */
@@ -24,6 +26,8 @@ struct gpio_settings {
 
 enum { QUEUE_REJECT, QUEUE_DISPLACE };
 
+enum { REGISTER_WARMING, REGISTER_WARM };
+
 struct settings {
 	char *id, *prefix, *state_dir;
 	struct broker_settings broker;
@@ -34,6 +38,10 @@ struct settings {
 	} engine;
 	struct model_settings *models;
 	size_t n_models;
+	unsigned register_when; /* REGISTER_WARMING or REGISTER_WARM */
+	struct {
+		char *soft, *hard;
+	} memory;
 	struct {
 		uint64_t max, wait_ms, aging_ms;
 		unsigned when_full; /* QUEUE_REJECT or QUEUE_DISPLACE */
@@ -56,6 +64,8 @@ extern const struct config_schema settings_schema;
 const char *settings_check(const void *settings);
 /* Fills in what follows from the machine: id, state directory, user name. */
 SHOAL_CHECK int settings_complete(struct settings *s);
+/* "85%", or bytes with K, M, G or T behind them. */
+SHOAL_CHECK int settings_limit(const char *text, struct agent_limit *ret);
 /* The 32 bytes that 64 hex digits stand for. */
 SHOAL_CHECK int settings_digest(const char *hex, uint8_t ret[32]);
 

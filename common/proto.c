@@ -85,6 +85,9 @@ static const struct msg_field model_info_fields[] = {
 	MSG_F_TEXT(T, arch, 7, 0, PROTO_MAX_NAME),
 	MSG_F_TEXT(T, reason, 8, 0, REASON_MAX),
 	MSG_F_UINT(T, load_percent, 9, 0, 100),
+	MSG_F_UINT(T, slots, MODEL_INFO_SLOTS, 0, 4096),
+	MSG_F_UINT(T, memory, 11, 0, ANY),
+	MSG_F_BOOL(T, pinned, 12, 0),
 	MSG_F_BOOL(T, exact, 18, 0),
 };
 #undef T
@@ -184,6 +187,9 @@ static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, latency_p95_ms, 21, 0, ANY),
 	MSG_F_UINT(T, latency_p99_ms, 22, 0, ANY),
 	MSG_F_SUB(T, sensors, struct sensors, HEARTBEAT_SENSORS, 0, &sensors_type),
+	MSG_F_UINT(T, memory_total, 40, 0, ANY),
+	MSG_F_UINT(T, memory_limit, 41, 0, ANY),
+	MSG_F_UINT(T, memory_used, 42, 0, ANY),
 };
 #undef T
 const struct msg_type heartbeat_type = MSG_TYPE("heartbeat", struct heartbeat, heartbeat_fields);

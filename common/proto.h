@@ -122,8 +122,12 @@ struct model_info {
 	struct span arch;
 	struct span reason; /* why failed or quarantined */
 	uint64_t load_percent;
+	uint64_t slots;  /* jobs of it that run at once, also if it has to be loaded first; 0: none now */
+	uint64_t memory; /* bytes it takes when it is loaded, by estimate */
+	bool pinned;     /* stays loaded */
 	bool exact; /* equal engines that say so give equal tokens, also after a failover */
 };
+enum { MODEL_INFO_SLOTS = 10 };
 
 #define POWER_LIST(X) X(UNKNOWN, "unknown") X(MAINS, "mains") X(BATTERY, "battery") X(UPS, "ups")
 enum power {
@@ -209,6 +213,7 @@ struct heartbeat {
 	uint64_t requests_total, errors_total; /* attempts that ended here, refused ones too */
 	uint64_t latency_p50_ms, latency_p95_ms, latency_p99_ms; /* of those done among the last 1,000 */
 	struct sensors sensors;
+	uint64_t memory_total, memory_limit, memory_used; /* bytes, of box or cgroup, whichever is tighter; limit: memory.hard */
 };
 enum { HEARTBEAT_SENSORS = 23 };
 
@@ -299,6 +304,7 @@ struct job_event {
 	uint64_t load_percent, prefill_percent; /* PROGRESS */
 	struct span logprobs; /* TOKENS: a sequence of token-prob, one for each id; or empty */
 };
+enum { JOB_EVENT_LOAD_PERCENT = 15 };
 
 /* ---- client -> hub: clients/<u>/jobs; also what HTTP requests become ---- */
 

@@ -123,8 +123,8 @@ static int make_room(struct agent *a)
 		runs += a->engines[a->n_engines].n_runs;
 	}
 	/* At most in one step: the budget of frames, a CANCEL and a GENERATE a sequence; of each engine
-	 * start, kill and some lines of log; registration, status, heartbeat, phases, alarms and their log. */
-	a->cap_actions = FRAMES_A_STEP + 2 * runs + 8 * a->n_engines + 20;
+	 * start, stop, kill and some lines of log; registration, status, heartbeat, phases, alarms and their log. */
+	a->cap_actions = FRAMES_A_STEP + 2 * runs + 12 * a->n_engines + 20;
 	a->actions = calloc(a->cap_actions, sizeof(*a->actions));
 	return a->actions != NULL ? 0 : ERR_NOMEM;
 }
@@ -285,7 +285,17 @@ static void started(struct agent *a)
 	a->start_ms = a->rate_ms = a->now;
 	set_phase(a, AGENT_PHASE_CONNECTING);
 	for (size_t i = 0; i < a->n_engines; i++)
-		engine_start(&a->engines[i]);
+		if (!a->engines[i].model.is_lazy)
+			engine_ask(&a->engines[i]);
+	a->has_news_of_memory = true;
+}
+
+static void footprint_seen(struct agent *a, const struct agent_event *ev)
+{
+	if (ev->engine >= a->n_engines)
+		return;
+	a->engines[ev->engine].footprint = *ev->footprint;
+	a->has_news_of_memory = true;
 }
 
 /* After a loss nothing that was said before counts as heard. */
@@ -368,8 +378,10 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 		break;
 	case AGENT_EV_SAMPLE:
 		a->sample = *ev->sample;
+		a->has_news_of_memory = true;
 		alarms_look(a);
 		break;
+	case AGENT_EV_FOOTPRINT: footprint_seen(a, ev); break;
 	case AGENT_EV_BUTTON: drain(a, !a->is_drained, true); break;
 	case AGENT_EV_STOP: stop_asked(a); break;
 	case AGENT_EV_TICK: break;
@@ -388,9 +400,11 @@ size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev
 		for (size_t i = 0; i < a->n_engines; i++)
 			engine_tick(&a->engines[i]);
 		jobs_tick(a);
+		memory_tick(a);
 		for (size_t i = 0; i < a->n_engines; i++)
 			engine_dispatch(&a->engines[i]);
 		set_phase(a, phase_now(a));
+		a->is_warm |= a->phase != AGENT_PHASE_START && all_settled(a);
 		report_tick(a);
 		stream_flush(a);
 		stop_tick(a);

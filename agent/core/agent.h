@@ -12,6 +12,7 @@
 #define SHOAL_AGENT_H
 
 #include "engine_proto.h"
+#include "footprint.h"
 #include "proto.h"
 
 #define AGENT_MAX_MODELS 16
@@ -26,6 +27,15 @@ struct agent_model {
 	struct span digest;  /* 32 bytes expected, or empty */
 	uint64_t n_ctx, parallel, keep, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
 	bool exact; /* else its engine is told to be fast */
+	bool is_pinned; /* stays loaded, whoever else needs memory */
+	bool is_lazy;   /* loaded when the first job for it comes, not at the start */
+};
+
+/* A part of the memory there is (that of the box or that of a cgroup, whichever leaves less
+ * room), or bytes of it; both 0: no limit. */
+struct agent_limit {
+	uint64_t bytes;
+	unsigned percent;
 };
 
 struct agent_config { /* copied; a time of 0 takes its default */
@@ -47,6 +57,8 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	uint64_t quarantine_deaths; /* 0: never */
 	uint64_t quarantine_window_ms, quarantine_ms;
 	uint64_t keep_ended_ms;    /* an unconfirmed end is kept so long */
+	struct agent_limit memory_soft, memory_hard; /* no more low priority jobs; no more of any */
+	bool register_when_warm;   /* say nothing before the models to be loaded at the start are */
 	const struct agent_model *models;
 	size_t n_models;
 	const struct span *labels;
@@ -71,6 +83,9 @@ enum agent_phase { AGENT_PHASE_START, AGENT_PHASE_CONNECTING, AGENT_PHASE_REGIST
 struct agent_sample {
 	uint64_t mem_available, rss, load_milli, bad_messages;
 	struct sensors sensors;
+	/* Of the tightest cgroup we are in; limit 0: none.  used: what cannot be reclaimed. */
+	uint64_t cgroup_limit, cgroup_used;
+	uint64_t engine_anon[AGENT_MAX_MODELS]; /* anonymous memory of each child, bytes */
 };
 
 enum agent_event_type {
@@ -87,6 +102,7 @@ enum agent_event_type {
 	AGENT_EV_ENGINE_EXIT,  /* engine; wstatus of waitpid, or -errno of a failed start */
 	AGENT_EV_ENGINE_STOPPED, /* engine, signo: it stands still, by SIGSTOP or the like */
 	AGENT_EV_SAMPLE,       /* sample */
+	AGENT_EV_FOOTPRINT,    /* engine, footprint: its model's file was looked at */
 	AGENT_EV_BUTTON,       /* a short press of the box's button: drain, or resume whoever drained it */
 	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */
 	AGENT_EV_TICK
@@ -104,6 +120,7 @@ struct agent_event {
 		const struct control *control;
 		const struct engine_msg *engine_msg;
 		const struct agent_sample *sample;
+		const struct footprint *footprint;
 	};
 };
 

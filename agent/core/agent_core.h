@@ -8,6 +8,7 @@
  *   engines.c  one state machine a model: start, load, run, die, try again
  *   patience.c when an engine that says nothing has hung
  *   quarantine.c  an engine that dies too often
+ *   memory.c   who may be loaded, who has to go
  *   report.c   registration, status, heartbeat
  *   alarms.c   what the box's sensors say that someone should know
  *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
@@ -149,6 +150,13 @@ struct engine {
 	struct job_list queue[PRIORITY_COUNT];
 	size_t n_queued;
 
+	/* Memory. */
+	struct footprint footprint; /* of its model's file; all 0: not known */
+	bool is_asked;              /* to be loaded as soon as there is memory, since: */
+	uint64_t asked_ms, used_ms; /* used: when it last had something to do */
+	uint64_t yield_ms;          /* jobs taken later wait until another model was loaded; NEVER */
+	bool is_short;              /* has_failed because there is not enough memory for it */
+
 	/* Of its model, as the registration says it. */
 	bool has_failed; /* and was not ready since */
 	enum code fail_code;
@@ -185,6 +193,8 @@ struct agent {
 	struct agent_counters counters;
 	struct metrics metrics;
 	struct agent_sample sample;
+	bool has_news_of_memory; /* a sample, a footprint: look again who fits */
+	bool is_warm;            /* what is loaded at the start was, or failed */
 
 	/* Link. */
 	bool is_up, is_congested;
@@ -311,9 +321,13 @@ void engine_message(struct engine *e, const struct agent_event *in);
 void engine_exited(struct engine *e, const struct agent_event *in);
 void engine_stopped(struct engine *e, int signo);
 void engine_start(struct engine *e);
+void engine_ask(struct engine *e); /* to be started as soon as there is memory for it */
+void engine_fail_short(struct engine *e, struct span reason); /* there is none; what waits for it fails */
+size_t engine_slots(const struct engine *e); /* jobs it runs at once, or would */
 void engine_load(struct engine *e); /* an operator wants it: what was before is forgotten */
 bool engine_has_child(const struct engine *e);
 void engine_tick(struct engine *e);
+bool engine_has_work(struct engine *e); /* a job waits for it that it may begin before it gives way */
 void engine_dispatch(struct engine *e);
 void engine_cancel(struct engine *e, struct run *run);
 void engine_stop(struct engine *e, bool at_once);
@@ -332,6 +346,17 @@ bool patience_wants_ping(const struct engine *e);
 uint64_t patience_end(const struct engine *e); /* when to look again: a ping, or the end of it */
 bool patience_is_over(const struct engine *e); /* with the engine, or with a cancelled run */
 struct run *patience_overdue(struct engine *e); /* a run without tokens for too long; NULL: none */
+
+/* memory.c */
+struct memory_view {
+	uint64_t total, limit, used; /* bytes: of the scope that leaves least room; used: what engines may come to take, too */
+	bool is_cgroup;
+	bool is_limited; /* false: nothing is known, or nothing is limited */
+};
+struct memory_view memory_see(const struct agent *a, const struct agent_limit *limit);
+/* May a job of that priority run on e, or be what e is loaded for?  false: *ret_why says why not. */
+bool memory_admits(struct agent *a, const struct engine *e, enum priority priority, struct span *ret_why);
+void memory_tick(struct agent *a); /* loads who is asked for, unloads who has to go */
 
 /* quarantine.c */
 void quarantine_note(struct engine *e);   /* it died, its runs are still known; may set is_quarantined */

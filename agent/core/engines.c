@@ -61,11 +61,17 @@ static void generate(struct engine *e, struct run *run, struct job *j)
 	patience_begin(e, run);
 	job_unqueue(j);
 	job_started(j, run);
+	e->used_ms = now_of(e);
+}
+
+bool engine_has_work(struct engine *e)
+{
+	return e->n_queued > 0 && queue_next(e)->taken_ms <= e->yield_ms;
 }
 
 void engine_dispatch(struct engine *e)
 {
-	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && e->n_queued > 0) {
+	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && engine_has_work(e)) {
 		struct run *run = e->runs;
 
 		while (run->number != 0)
@@ -154,6 +160,19 @@ static struct span exit_text(struct agent *a, int wstatus)
 	return OUT_TEXT(a, "the engine ended by itself with status %d", wstatus >> 8 & 0xff);
 }
 
+/* Who waits for it to be loaded is told how far it is. */
+static void tell_waiting(struct engine *e)
+{
+	struct job *j;
+
+	for (size_t p = 0; p < PRIORITY_COUNT; p++)
+		TAILQ_FOREACH(j, &e->queue[p], in_list)
+		{
+			j->say_progress = true;
+			job_touch(j);
+		}
+}
+
 /* ---- actions of the table; e->state is the new state already ---- */
 
 static int nop(struct engine *e, const struct agent_event *in)
@@ -168,10 +187,12 @@ static int spawn(struct engine *e, const struct agent_event *in)
 	(void)in;
 	e->is_wanted = true;
 	quarantine_try(e);
+	e->is_asked = false;
 	e->percent = 0;
 	e->n_pings = e->n_idle_progress = 0;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	out_action(e->agent, AGENT_ACT_ENGINE_START)->engine = e->index;
+	tell_waiting(e);
 	report_registration(e->agent, 0);
 	return 0;
 }
@@ -224,6 +245,7 @@ static int progress(struct engine *e, const struct agent_event *in)
 	e->percent = percent;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
 	report_registration(e->agent, 1000);
+	tell_waiting(e);
 	return 0;
 }
 
@@ -247,11 +269,12 @@ static int loaded(struct engine *e, const struct agent_event *in)
 	}
 	out_reason(e->arch, sizeof(e->arch), m->arch);
 	e->percent = 100;
-	e->has_failed = false;
+	e->has_failed = e->is_short = false;
 	e->reason[0] = '\0';
 	e->ready_ms = now_of(e);
 	patience_heard(e);
 	e->timer_ms = patience_end(e);
+	e->used_ms = now_of(e);
 	report_registration(e->agent, 0);
 	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s is ready: %zu jobs at once", e->model.name.p, e->parallel);
 	return 0;
@@ -289,6 +312,7 @@ static struct job *run_end(struct engine *e, struct run *run)
 
 	*run = (struct run){ 0 };
 	e->n_busy--;
+	e->used_ms = now_of(e);
 	if (j != NULL)
 		j->run = NULL;
 	return j;
@@ -407,6 +431,15 @@ static int stay_down(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
+/* Its pause is over. */
+static int ask_again(struct engine *e, const struct agent_event *in)
+{
+	(void)in;
+	e->timer_ms = NEVER;
+	engine_ask(e);
+	return 0;
+}
+
 static int wait_or_rest(struct engine *e)
 {
 	e->ready_ms = NEVER;
@@ -468,9 +501,9 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 		EV(LOADED) = { S(STOPPING), nop }, EV(TOKENS) = { S(STOPPING), nop }, EV(DONE) = { S(STOPPING), nop },
 		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(EXIT) = { S(BACKOFF), gone },
 		EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
-	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(STARTING), spawn },
+	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(BACKOFF), ask_again },
 		EV(STOP) = { S(DOWN), stay_down } },
-	[S(QUARANTINED)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(STARTING), spawn },
+	[S(QUARANTINED)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(QUARANTINED), ask_again },
 		EV(STOP) = { S(DOWN), stay_down } },
 };
 #undef EV
@@ -558,11 +591,45 @@ void engine_start(struct engine *e)
 	(void)engine_step(e, ENGINE_EV_START, NULL); /* not legal: it runs */
 }
 
+void engine_ask(struct engine *e)
+{
+	e->is_wanted = true;
+	if (e->is_asked || has_child(e))
+		return;
+	e->is_asked = true;
+	e->asked_ms = now_of(e);
+}
+
 void engine_load(struct engine *e)
 {
 	quarantine_forget(e);
 	e->failures = 0;
-	engine_start(e);
+	if (!has_child(e))
+		e->timer_ms = NEVER; /* no pause */
+	engine_ask(e);
+}
+
+void engine_fail_short(struct engine *e, struct span reason)
+{
+	struct job *j;
+
+	e->is_asked = false;
+	e->has_failed = e->is_short = true;
+	e->fail_code = CODE_RESOURCE_LIMIT_EXCEEDED;
+	out_reason(e->reason, sizeof(e->reason), reason);
+	report_registration(e->agent, 0);
+	OUT_LOG(e->agent, SAY_WARN, "engine", "model %s is not loaded: %s", e->model.name.p, e->reason);
+	while ((j = queue_next(e)) != NULL)
+		job_fail(j, CODE_RESOURCE_LIMIT_EXCEEDED, span_of(e->reason));
+}
+
+size_t engine_slots(const struct engine *e)
+{
+	if (e->state == ENGINE_STATE_READY)
+		return e->parallel;
+	if (e->has_failed || e->is_quarantined || (e->n_queued == 0 && (e->is_asked || has_child(e))))
+		return 0; /* it does not work; or it is loaded before its time: let jobs wait where they can go elsewhere */
+	return e->n_runs;
 }
 
 void engine_stop(struct engine *e, bool at_once)
@@ -585,7 +652,7 @@ uint64_t engine_deadline(const struct engine *e)
 
 bool engine_is_settled(const struct engine *e)
 {
-	return e->state == ENGINE_STATE_READY || e->has_failed;
+	return e->state == ENGINE_STATE_READY || e->has_failed || (!e->is_asked && !has_child(e));
 }
 
 enum model_state engine_model_state(const struct engine *e)
@@ -609,9 +676,12 @@ struct engine *engine_find(struct agent *a, struct span model)
 
 int engine_init(struct engine *e, struct agent *a, size_t index)
 {
-	*e = (struct engine){
-		.agent = a, .index = index, .model = a->config.models[index], .timer_ms = NEVER, .ready_ms = NEVER
-	};
+	*e = (struct engine){ .agent = a,
+		.index = index,
+		.model = a->config.models[index],
+		.timer_ms = NEVER,
+		.ready_ms = NEVER,
+		.yield_ms = NEVER };
 	e->n_runs = (size_t)min_u64(max_u64(e->model.parallel, 1), RUNS_MAX);
 	e->parallel = e->n_runs;
 	for (size_t p = 0; p < PRIORITY_COUNT; p++)

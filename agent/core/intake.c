@@ -100,7 +100,9 @@ static enum priority priority_of(const struct job_msg *m)
 /* *ret_victim: who is to give way, or NULL. */
 static struct refusal check_room(struct agent *a, const struct engine *e, const struct job_msg *m, struct job **ret_victim)
 {
-	bool has_to_wait = e->n_queued > 0 || e->n_busy >= e->parallel;
+	bool is_ready = e->state == ENGINE_STATE_READY;
+	/* Those that will run as soon as their model is loaded do not count as waiting. */
+	bool has_to_wait = is_ready ? e->n_queued > 0 || e->n_busy >= e->parallel : e->n_queued >= e->n_runs;
 
 	if (has_to_wait && a->queued_bytes + text_bytes(m) > QUEUED_BYTES_MAX)
 		return (struct refusal){ CODE_QUEUE_FULL, SPAN("the waiting jobs fill the memory kept for them") };
@@ -125,12 +127,11 @@ static struct refusal admit(struct agent *a, const struct job_msg *m, struct eng
 		return (struct refusal){ CODE_MODEL_UNKNOWN, SPAN("the agent is not configured for this model") };
 	if (e->is_quarantined)
 		return (struct refusal){ e->fail_code, OUT_TEXT(a, "%s", e->reason) };
-	if (e->state != ENGINE_STATE_READY)
-		return (struct refusal){ CODE_MODEL_NOT_LOADED,
-			e->has_failed ? OUT_TEXT(a, "%s", e->reason)
-				      : OUT_TEXT(a, "the engine is %s (%u %% loaded)", engine_state_names[e->state],
-						(unsigned)e->percent) };
+	if (e->has_failed && !e->is_short && e->state != ENGINE_STATE_READY)
+		return (struct refusal){ CODE_MODEL_NOT_LOADED, OUT_TEXT(a, "%s", e->reason) };
 	r = check_msg(a, m);
+	if (r.code == CODE_OK && !memory_admits(a, e, priority_of(m), &r.reason))
+		r.code = CODE_RESOURCE_LIMIT_EXCEEDED;
 	if (r.code == CODE_OK)
 		r = check_room(a, e, m, ret_victim);
 	*ret_engine = e;

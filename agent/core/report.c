@@ -30,8 +30,7 @@ static size_t slots(const struct agent *a)
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->n_engines; i++)
-		if (a->engines[i].state == ENGINE_STATE_READY)
-			n += a->engines[i].parallel;
+		n += engine_slots(&a->engines[i]);
 	return n;
 }
 
@@ -109,7 +108,11 @@ static void fill_infos(struct agent *a)
 			.reason = span_of(e->reason),
 			.digest = e->known_digest.n > 0 ? e->known_digest : e->model.digest,
 			.load_percent = e->percent,
+			.slots = engine_slots(e),
+			.memory = footprint_total(&e->footprint),
+			.pinned = e->model.is_pinned,
 			.exact = e->is_exact };
+		msg_set(&a->infos[i], MODEL_INFO_SLOTS);
 	}
 }
 
@@ -165,6 +168,7 @@ static void measure_rate(struct agent *a)
 static struct heartbeat heartbeat_now(struct agent *a)
 {
 	const struct agent_counters *c = &a->counters;
+	struct memory_view m = memory_see(a, &a->config.memory_hard);
 	struct metrics_view v;
 
 	metrics_view(&a->metrics, METRICS_ALL, &v);
@@ -190,7 +194,10 @@ static struct heartbeat heartbeat_now(struct agent *a)
 		.latency_p50_ms = v.latency_p50,
 		.latency_p95_ms = v.latency_p95,
 		.latency_p99_ms = v.latency_p99,
-		.sensors = a->sample.sensors };
+		.sensors = a->sample.sensors,
+		.memory_total = m.total,
+		.memory_limit = m.limit,
+		.memory_used = m.used };
 }
 
 static uint64_t heartbeat_due(const struct agent *a)
@@ -216,6 +223,8 @@ static void publish_heartbeat(struct agent *a)
 
 static bool is_silent(const struct agent *a)
 {
+	if (a->config.register_when_warm && !a->is_warm)
+		return true;
 	return !a->is_up || a->phase == AGENT_PHASE_START || a->phase == AGENT_PHASE_STOPPED || a->stop == STOP_CLOSING;
 }
 

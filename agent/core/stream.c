@@ -159,6 +159,18 @@ static void say_tokens(struct agent *a, struct job *j)
 	a->counters.frames++;
 }
 
+static void say_progress(struct agent *a, struct job *j)
+{
+	struct job_event *e = say(a, j, JOB_EVENT_PROGRESS);
+
+	e->index = stream_end(&j->stream);
+	if (j->state == JOB_QUEUED && j->engine->state != ENGINE_STATE_READY) {
+		e->load_percent = j->engine->percent;
+		msg_set(e, JOB_EVENT_LOAD_PERCENT);
+	}
+	j->say_progress = false;
+}
+
 static void say_end(struct agent *a, struct job *j)
 {
 	struct job_event *e = say(a, j, j->end);
@@ -193,10 +205,8 @@ static bool flush_job(struct agent *a, struct job *j)
 			return false;
 		say_tokens(a, j);
 	}
-	if (j->say_progress) {
-		say(a, j, JOB_EVENT_PROGRESS)->index = stream_end(s);
-		j->say_progress = false;
-	}
+	if (j->say_progress)
+		say_progress(a, j);
 	if (with_tokens && s->n_sent < n_pieces(s))
 		return true; /* the window is full */
 	if (j->state == JOB_ENDED && !j->is_end_said)

@@ -57,8 +57,8 @@ static const int expected[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 	[S(READY)] = { ___, S(STOPPING), S(READY), S(BACKOFF), ___, ___, ___, S(READY), S(READY), S(READY), S(READY) },
 	[S(STOPPING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING),
 		S(STOPPING), S(STOPPING), S(STOPPING) },
-	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(STARTING), ___, ___, ___, ___, ___, ___, ___, ___ },
-	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(STARTING), ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(BACKOFF), ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(QUARANTINED), ___, ___, ___, ___, ___, ___, ___, ___ },
 };
 #undef S
 
