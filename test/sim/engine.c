@@ -2,6 +2,7 @@
 
 #define STEP_MS 25     /* of decoding: one token for every sequence */
 #define PREFILL_MS 300 /* at most, before the first token */
+#define FORGOTTEN_STEPS 400 /* of an engine that forgot one of its runs */
 #define NO_STOP 30     /* one token in so many is the last */
 
 /* ---- tokens ---- */
@@ -79,6 +80,27 @@ void fake_dies(struct sim *s, size_t i)
 		return;
 	e->is_alive = false;
 	sim_push(s, 1, (struct future){ .type = F_ENGINE_EXIT, .who = i, .gen = e->gen });
+}
+
+void fake_stops(struct sim *s, size_t i)
+{
+	struct box *b = &s->boxes[i];
+
+	if (!b->engine.is_alive || b->agent == NULL)
+		return;
+	b->engine.is_hung = true;
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE_STOPPED, .engine = 0, .signo = 19 });
+}
+
+void fake_forgets(struct sim *s, size_t i)
+{
+	struct engine *e = &s->boxes[i].engine;
+
+	for (size_t k = 0; k < SIM_MAX_RUNS; k++)
+		if (e->runs[k].is_active) {
+			e->runs[k].is_forgotten = true;
+			return;
+		}
 }
 
 /* A box restored from a copy of itself: it finds the dispatch of its former life and works on it. */
@@ -165,6 +187,22 @@ static void run_ends(struct sim *s, size_t i, struct run *r, enum finish finish)
 	engine_says(s, i, &m);
 }
 
+/* A message nobody can make sense of; or nothing where tokens should be, which only index and count tell. */
+static void engine_raves(struct sim *s, size_t i, const struct engine_msg *tokens)
+{
+	struct engine_msg m = *tokens;
+
+	s->boxes[i].engine.is_mad = false;
+	switch (sim_between(s, 0, 3)) {
+	case 0: engine_says(s, i, NULL); break;
+	case 1:
+		m.job += 1000;
+		engine_says(s, i, &m);
+		break;
+	default: break;
+	}
+}
+
 static void run_decodes(struct sim *s, size_t i, struct run *r)
 {
 	uint64_t gen = s->boxes[i].engine.gen, number = r->number;
@@ -173,6 +211,10 @@ static void run_decodes(struct sim *s, size_t i, struct run *r)
 	struct engine_msg m = { .type = ENGINE_TOKENS, .job = number, .index = r->index, .ids = ids, .text = { text, 0 } };
 	bool is_last = false;
 
+	if (r->is_forgotten && ++r->n_idle == FORGOTTEN_STEPS)
+		sim_violation(s, "%s keeps an engine that has forgotten a run", s->boxes[i].id);
+	if (r->is_forgotten)
+		return;
 	if (r->is_cancelled) {
 		run_ends(s, i, r, FINISH_CANCELLED);
 		return;
@@ -190,7 +232,10 @@ static void run_decodes(struct sim *s, size_t i, struct run *r)
 		r->index++;
 		is_last = r->index >= r->max_tokens;
 	}
-	engine_says(s, i, &m);
+	if (s->boxes[i].engine.is_mad)
+		engine_raves(s, i, &m);
+	else
+		engine_says(s, i, &m);
 	if (s->boxes[i].engine.gen != gen || !r->is_active || r->number != number)
 		return; /* the agent had other plans */
 	if (is_last)

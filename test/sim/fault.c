@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang", "drain",
-	"hub link", "broker", "hub pause", "slow crash" };
+static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang",
+	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash" };
 
 static unsigned some_of_all(struct sim *s)
 {
@@ -82,6 +82,9 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		break;
 	case FAULT_ENGINE_CRASH: fake_dies(s, i); break;
 	case FAULT_ENGINE_HANG: b->engine.is_hung = true; break;
+	case FAULT_ENGINE_STOP: fake_stops(s, i); break;
+	case FAULT_ENGINE_NONSENSE: b->engine.is_mad = true; break;
+	case FAULT_ENGINE_FORGET: fake_forgets(s, i); break;
 	case FAULT_DRAIN: box_stop(s, i); break;
 	case FAULT_HUB_LINK:
 		if (s->is_hub_linked)
@@ -124,5 +127,5 @@ void fault_stop(struct sim *s)
 	k->loss0 = k->loss1 = k->dup = k->late = k->corrupt = 0;
 	k->has_liar = false;
 	for (size_t i = 0; i < s->n_boxes; i++)
-		s->boxes[i].engine.is_hung = false;
+		s->boxes[i].engine.is_hung = s->boxes[i].engine.is_mad = false; /* what is forgotten stays so */
 }

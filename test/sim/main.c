@@ -24,6 +24,9 @@ static const struct {
 	{ "agent:epoch", 0, AGENT_RULE_EPOCH },
 	{ "agent:attempt", 0, AGENT_RULE_ATTEMPT },
 	{ "agent:duplicate", 0, AGENT_RULE_DUPLICATE },
+	{ "agent:engine-index", 0, AGENT_RULE_ENGINE_INDEX },
+	{ "agent:engine-count", 0, AGENT_RULE_ENGINE_COUNT },
+	{ "agent:engine-patience", 0, AGENT_RULE_ENGINE_PATIENCE },
 };
 #define N_MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
 

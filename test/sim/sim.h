@@ -18,6 +18,7 @@
  *   - nothing is promised or dispatched before it is recorded
  *   - an engine never runs more sequences than it has; an agent never starts work of another
  *     life, an older attempt, or one attempt twice (box.c)
+ *   - an engine that has forgotten a run does not live long
  *   - a living connection is never taken for a dead one by a will; what the hub holds of an
  *     agent never goes back (world.c)
  *   - credits: what agents are said to have in flight is what jobs are assigned
@@ -45,6 +46,9 @@ enum fault {
 	FAULT_HALF_OPEN,
 	FAULT_ENGINE_CRASH,
 	FAULT_ENGINE_HANG,
+	FAULT_ENGINE_STOP,
+	FAULT_ENGINE_NONSENSE,
+	FAULT_ENGINE_FORGET,
 	FAULT_DRAIN,
 	FAULT_HUB_LINK,
 	FAULT_BROKER,
@@ -101,13 +105,14 @@ struct future {
 /* ---- boxes ---- */
 
 struct run {
-	bool is_active, is_cancelled;
+	bool is_active, is_cancelled, is_forgotten;
+	unsigned n_idle; /* steps since it was forgotten */
 	uint64_t number, chain; /* chain: hash of prompt and tokens so far */
 	uint64_t index, max_tokens, ready_at;
 };
 
 struct engine {
-	bool is_alive, is_hung;
+	bool is_alive, is_hung, is_mad; /* mad: its next tokens are nonsense */
 	uint64_t gen; /* of the child */
 	struct run runs[SIM_MAX_RUNS];
 };
@@ -226,6 +231,8 @@ uint64_t box_deadline(const struct sim *s, size_t i);
 void fake_start(struct sim *s, size_t i);
 void fake_told(struct sim *s, size_t i, const struct engine_msg *m);
 void fake_dies(struct sim *s, size_t i);
+void fake_stops(struct sim *s, size_t i);   /* SIGSTOP */
+void fake_forgets(struct sim *s, size_t i); /* one of its runs, for ever */
 void fake_future(struct sim *s, struct future *f);
 uint64_t chain_start(const struct sim *s, uint64_t job);
 uint32_t chain_token(struct sim *s, uint64_t chain);
