@@ -15,6 +15,7 @@
 
 #define OUT_MAX ((size_t)16 << 20)    /* of messages an engine has not read yet */
 #define KEEP_MAX ((size_t)64 << 10)   /* a buffer that grew past this is given back when empty */
+#define HANG_UP_MS 100                /* from the end of its stream to its own end */
 #define LAST_READS 64                 /* of what it said before it died: more than a socket holds */
 #define ARENA_SIZE ((size_t)32 << 10) /* lists of one message from an engine: PROTO_MAX_FRAME_TOKENS and to spare */
 
@@ -28,6 +29,7 @@ struct engine_link {
 	pid_t pid;
 	struct loop_io *io;
 	struct loop_child *child;
+	struct loop_timer *hung_up;
 	struct frame_in in;
 	struct buf out;
 	struct arena arena;
@@ -40,6 +42,18 @@ static void stop_reading(struct engine_link *l)
 {
 	l->is_deaf = true;
 	l->io = loop_io_free(l->io);
+}
+
+/* It closed its end: most likely it is about to end, and its status says how. */
+static void hang_up(struct engine_link *l)
+{
+	stop_reading(l);
+	loop_timer_at(l->hung_up, loop_now_ms(l->loop) + HANG_UP_MS);
+}
+
+static void on_hung_up(void *ctx)
+{
+	engine_link_kill(ctx);
 }
 
 static void deliver(struct engine_link *l)
@@ -69,9 +83,7 @@ static bool read_some(struct engine_link *l)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
-		/* It closed its end, or is about to end: its exit says which way. */
-		stop_reading(l);
-		engine_link_kill(l);
+		hang_up(l);
 		return false;
 	}
 	frame_in_added(&l->in, (size_t)n);
@@ -95,7 +107,7 @@ static void write_some(struct engine_link *l)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
-			engine_link_kill(l); /* it is gone, or as good as */
+			buf_reset(&l->out); /* it hears no more; reading on tells why */
 		if (n < 0)
 			break;
 		buf_consume(&l->out, (size_t)n);
@@ -143,6 +155,7 @@ static void forget_child(struct engine_link *l)
 {
 	l->io = loop_io_free(l->io);
 	l->child = loop_child_free(l->child);
+	loop_timer_off(l->hung_up);
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
@@ -227,6 +240,7 @@ int engine_link_new(struct loop *loop, size_t index, const char *path, const str
 	struct engine_link **ret)
 {
 	struct engine_link *l = calloc(1, sizeof(*l));
+	int rc;
 
 	if (l == NULL)
 		return ERR_NOMEM;
@@ -234,12 +248,12 @@ int engine_link_new(struct loop *loop, size_t index, const char *path, const str
 	l->path = span_str(span_of(path));
 	l->arena.p = malloc(ARENA_SIZE);
 	l->arena.cap = ARENA_SIZE;
-	if (l->path == NULL || l->arena.p == NULL) {
+	rc = l->path == NULL || l->arena.p == NULL ? ERR_NOMEM : loop_timer_new(loop, on_hung_up, l, &l->hung_up);
+	if (rc < 0)
 		engine_link_free(l);
-		return ERR_NOMEM;
-	}
-	*ret = l;
-	return 0;
+	else
+		*ret = l;
+	return rc;
 }
 
 struct engine_link *engine_link_free(struct engine_link *l)
@@ -247,7 +261,9 @@ struct engine_link *engine_link_free(struct engine_link *l)
 	if (l == NULL)
 		return NULL;
 	engine_link_kill(l);
-	forget_child(l);
+	if (l->hung_up != NULL)
+		forget_child(l);
+	loop_timer_free(l->hung_up);
 	free(l->arena.p);
 	free(l->path);
 	free(l);

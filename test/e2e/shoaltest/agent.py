@@ -34,7 +34,8 @@ class Box:
     """Starts the agent at once.  What it publishes is kept: the last status, registration and
     heartbeat, and all job events in a queue."""
 
-    def __init__(self, echo="", config="", agent_id="box-1"):
+    def __init__(self, echo="", config="", agent_id="box-1", engine=None, models="", sets=()):
+        """engine: a program instead of the echo engine; models: more of them, as the configuration has them."""
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-agent-"))
         self.id, self.epoch, self.process = agent_id, None, None
         self.status, self.registration, self.heartbeat, self.statuses = None, None, None, []
@@ -47,12 +48,12 @@ class Box:
 id = "{agent_id}";
 state_dir = "{self.dir}/state";
 broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
-engine: {{ path = "{BIN}/shoal-engine-echo"; backoff_min_ms = 50; backoff_max_ms = 500;
+engine: {{ path = "{engine or BIN / 'shoal-engine-echo'}"; backoff_min_ms = 50; backoff_max_ms = 500;
            quarantine_deaths = 0; }}; # tests kill it to make it read its file again
-models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
+models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} {models} );
 {config}''')
         self.watch()
-        self.start()
+        self.start(*[word for s in sets for word in ("--set", s)])
 
     def watch(self):
         self.hub = Client(self.broker.port)
@@ -112,9 +113,9 @@ models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} );
 
     # ---- the hub's part ----
 
-    def dispatch(self, job, attempt=1, epoch=None, prompt="hello", prefix=(), **sampling):
+    def dispatch(self, job, attempt=1, epoch=None, prompt="hello", prefix=(), model="m", **sampling):
         keys = {"max_tokens": 1, "temperature": 2, "seed": 6}
-        m = {1: job, 2: attempt, 3: epoch or self.epoch, 4: "m", 5: prompt, 7: {keys[k]: v for k, v in sampling.items()}}
+        m = {1: job, 2: attempt, 3: epoch or self.epoch, 4: model, 5: prompt, 7: {keys[k]: v for k, v in sampling.items()}}
         if prefix:
             m[8] = list(prefix)
         self.hub.publish(self.topic("jobs"), cbor.dumps(m))
