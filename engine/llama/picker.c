@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 
 #include "adapter.h"
@@ -7,6 +8,8 @@
 struct picker {
 	struct model *m;
 	struct llama_sampler *chain;
+	bool is_plain; /* the greatest logit wins as it is: no need to copy and weigh the whole vocabulary */
+	bool has_no_end;
 };
 
 static bool add(struct llama_sampler *chain, struct llama_sampler *s)
@@ -62,6 +65,8 @@ int picker_new(struct model *m, const struct sampling *s, struct picker **ret)
 		return ERR_NOMEM;
 	p->m = m;
 	p->chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+	p->is_plain = s->temperature <= 0 && !has_penalties(s);
+	p->has_no_end = s->ignore_eos;
 	if (p->chain == NULL || !fill(p->chain, m, s)) {
 		picker_free(p);
 		return ERR_NOMEM;
@@ -85,17 +90,32 @@ void picker_saw(struct picker *p, uint32_t id)
 	llama_sampler_accept(p->chain, (llama_token)id);
 }
 
+/* What draw_greatest() would find among all. */
+static struct candidate greatest(const struct picker *p, const float *logits)
+{
+	struct candidate best = { .logit = NAN };
+
+	for (size_t k = 0; k < p->m->n_vocab; k++)
+		if ((logits[k] > best.logit || isnan(best.logit)) && !(p->has_no_end && model_is_end(p->m, (uint32_t)k)))
+			best = (struct candidate){ .id = (uint32_t)k, .logit = logits[k] };
+	return best;
+}
+
 size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret)
 {
 	struct model *m = p->m;
 	const float *logits = m->logits[i];
 	llama_token_data_array all = { .data = m->data, .size = m->n_vocab, .selected = -1, .sorted = false };
 
+	*ret = m->candidates;
+	if (p->is_plain) {
+		m->candidates[0] = greatest(p, logits);
+		return 1;
+	}
 	for (size_t k = 0; k < m->n_vocab; k++)
 		m->data[k] = (llama_token_data){ .id = (llama_token)k, .logit = logits[k], .p = 0 };
 	llama_sampler_apply(p->chain, &all);
 	for (size_t k = 0; k < all.size; k++)
 		m->candidates[k] = (struct candidate){ .id = (uint32_t)all.data[k].id, .logit = all.data[k].logit };
-	*ret = m->candidates;
 	return all.size;
 }

@@ -258,6 +258,17 @@ def a_model_without_template_takes_raw_prompts_only():
 
 
 @test
+def the_greatest_logit_is_the_same_found_at_once_or_by_weighing_all():
+    with engine() as e:
+        for k, sampling in enumerate([{}, dict(ignore_eos=True, max_tokens=80)]):
+            text = user(HELDOUT[k]["prompt"])
+            at_once = e.ask(text, temperature=0.0, **sampling)
+            check(len(at_once.ids) > 5, "too short to tell")
+            # A penalty too small to change any logit, which takes the long way.
+            equal(e.ask(text, temperature=0.0, presence_penalty=1e-30, **sampling).ids, at_once.ids)
+
+
+@test
 def penalties_and_cuts_do_what_they_say():
     with engine() as e:
         args = dict(ignore_eos=True, max_tokens=60, temperature=0.0)
