@@ -343,6 +343,7 @@ static const struct msg_field answer_fields[] = {
 	MSG_F_TEXT(T, message, ANSWER_MESSAGE, 0, REASON_MAX),
 	MSG_F_UINT(T, retry_after_ms, ANSWER_RETRY_AFTER, 0, UINT32_MAX),
 	MSG_F_SUBS(T, logprobs, struct logprob, ANSWER_LOGPROBS, 0, PROTO_MAX_TOKENS, &logprob_type),
+	MSG_F_UINT(T, percent, ANSWER_PERCENT, 0, 100),
 };
 #undef T
 const struct msg_type answer_type = MSG_TYPE("answer", struct answer, answer_fields);

@@ -382,13 +382,14 @@ struct answer {
 	struct receipt receipt;
 	struct span code, message;
 	uint64_t retry_after_ms;
+	uint64_t percent; /* PROGRESS: of what state says */
 	const struct logprob *logprobs; /* TOKENS, DONE, where asked for */
 	size_t n_logprobs;
 	struct span probs; /* what logprobs is to be made of, by whoever writes the document */
 };
 enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION, ANSWER_STATE, ANSWER_INDEX, ANSWER_N, ANSWER_TEXT,
        ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER,
-       ANSWER_LOGPROBS };
+       ANSWER_LOGPROBS, ANSWER_PERCENT };
 
 extern const struct msg_type turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,

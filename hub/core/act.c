@@ -126,6 +126,15 @@ void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte
 	j->n_shown = j->n_ids;
 }
 
+void act_loading(struct hub *h, struct job *j)
+{
+	struct answer *a = act_answer(h, j, ANSWER_PROGRESS);
+
+	a->state = span_of(model_state_names[MODEL_LOADING]);
+	a->percent = j->load_percent;
+	msg_set(a, ANSWER_PERCENT);
+}
+
 static struct receipt receipt_of(const struct job *j)
 {
 	struct receipt r = {

@@ -61,9 +61,10 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->first_byte = j->text.n;
 	j->first_prob = j->probs.n;
 	j->asked_ms = j->tries = j->n_frames = 0;
-	j->has_token = false;
+	j->has_token = j->is_loading = false;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
+	models_job(a, j->model, true);
 	if (a->n_jobs++ == 0)
 		a->busy_ms = h->now_ms;
 	list_add_tail(&a->jobs, &j->place);
@@ -226,10 +227,24 @@ static void on_accepted(struct hub *h, struct job *j)
 	j->heard_ms = j->token_ms = h->now_ms;
 }
 
-static void on_progress(struct hub *h, struct job *j)
+/* A load that goes on is no stall; one that does not, the agent ends. */
+static void on_loading(struct hub *h, struct job *j, uint64_t percent)
+{
+	if (j->has_token || (j->is_loading && percent <= j->load_percent))
+		return;
+	j->is_loading = true;
+	j->load_percent = percent;
+	j->token_ms = h->now_ms;
+	if (j->stream && !j->is_deaf)
+		act_loading(h, j);
+}
+
+static void on_progress(struct hub *h, struct job *j, const struct job_event *e)
 {
 	j->heard_ms = h->now_ms;
 	j->asked_ms = 0;
+	if (msg_has(e, JOB_EVENT_LOAD_PERCENT))
+		on_loading(h, j, e->load_percent);
 }
 
 static bool keep_tokens(struct job *j, const struct job_event *e)
@@ -404,7 +419,7 @@ void attempt_event(struct hub *h, const struct hub_event *ev)
 	if (e->type != JOB_EVENT_REJECTED)
 		on_accepted(h, j);
 	switch (e->type) {
-	case JOB_EVENT_PROGRESS: on_progress(h, j); break;
+	case JOB_EVENT_PROGRESS: on_progress(h, j, e); break;
 	case JOB_EVENT_TOKENS: on_tokens(h, j, e); break;
 	case JOB_EVENT_DONE: on_done(h, j, e); break;
 	case JOB_EVENT_FAILED:

@@ -31,15 +31,18 @@ enum { SAY_ERROR = 3, SAY_WARN = 4, SAY_NOTICE = 5, SAY_INFO = 6, SAY_DEBUG = 7 
 
 enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND };
 
+enum warmth { WARMTH_READY, WARMTH_LOADING, WARMTH_HELD, WARMTH_COUNT }; /* what a job has to wait for */
+
 struct model { /* one name; goes when nobody holds it and no job asks for it */
 	struct node node;
 	struct list all; /* hub.model_list */
 	char name[PROTO_MAX_NAME + 1];
 	struct list holds;                 /* every agent that listed it */
-	struct list ring;                  /* holds with room now; least recently chosen first */
+	struct list rings[WARMTH_COUNT];   /* holds with room now; of ready ones the least recently chosen first */
 	struct list queue[PRIORITY_COUNT]; /* jobs waiting, by rank */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
+	size_t n_serving;        /* … that take jobs, if they have to load it first */
 };
 
 struct hold { /* one agent lists one model */
@@ -47,6 +50,7 @@ struct hold { /* one agent lists one model */
 	struct agent *agent;
 	struct model *model;
 	const struct model_info *info; /* in the agent's registration */
+	size_t n_jobs;                 /* given to the agent */
 };
 
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
@@ -127,7 +131,8 @@ struct job {
 	uint64_t told_ms;            /* last word to the agent about it */
 	size_t asked_index, n_frames;
 	struct early_end *early_end; /* NULL: none */
-	bool has_token, lingers;     /* lingers: ended here, the agent has not confirmed */
+	uint64_t load_percent;       /* the last it told */
+	bool has_token, is_loading, lingers;     /* lingers: ended here, the agent has not confirmed */
 
 	/* the end */
 	struct buf text;  /* grows while live */
@@ -185,6 +190,7 @@ void act_job_control(struct hub *h, const struct job *j, unsigned verb, uint64_t
 uint64_t act_persist(struct hub *h, enum hub_persist_kind kind, const struct job *j);
 struct answer *act_answer(struct hub *h, const struct job *j, unsigned type);
 void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte, size_t first_prob);
+void act_loading(struct hub *h, struct job *j); /* how far the agent is with its model */
 void act_end(struct hub *h, const struct job *j);
 /* An own copy of a message: the struct, its lists (`lists` bytes of them) and what its
  * spans point at in one block for free().  *ret_body: the encoded bytes, in it. */
@@ -197,7 +203,7 @@ struct agent *fleet_find(const struct hub *h, struct span id);
 struct agent *fleet_get(struct hub *h, struct span id); /* made if need be; NULL: no room, or no id */
 void fleet_up(struct hub *h, struct agent *a);
 void fleet_down(struct hub *h, struct agent *a, const char *reason); /* its work moves */
-void fleet_close(struct agent *a);                                   /* out of all rings, until fleet_refresh() */
+void fleet_close(const struct hub *h, struct agent *a);              /* out of all rings, until fleet_refresh() */
 void fleet_link_up(struct hub *h);
 void fleet_link_down(struct hub *h);
 void fleet_restart_leases(struct hub *h);
@@ -232,7 +238,11 @@ void models_unref(struct hub *h, struct model *m);
 SHOAL_CHECK int models_set(struct hub *h, struct agent *a);
 void models_drop(struct hub *h, struct agent *a);
 void models_count(struct agent *a, bool is_routable); /* in n_able and n_coming, or not */
-void models_open(struct agent *a, bool is_open);      /* in the rings, or not */
+/* In the rings, or not, each as it has room. */
+void models_open(const struct hub *h, struct agent *a, bool is_open);
+void models_job(struct agent *a, const struct model *m, bool is_given); /* to it, or over */
+uint64_t models_slots(const struct hold *o); /* jobs of this model the agent runs at once */
+enum warmth models_warmth(const struct hold *o);
 
 /* ---- submit.c ---- */
 

@@ -90,20 +90,19 @@ void fleet_refresh(struct hub *h, struct agent *a)
 
 	if (is_routable != a->routable)
 		models_count(a, is_routable);
-	if (is_open != a->open)
-		models_open(a, is_open);
+	models_open(h, a, is_open);
 	a->routable = is_routable;
 	a->open = is_open;
 	if (is_open && list_empty(&a->offer))
 		list_add_tail(&h->offers, &a->offer);
 }
 
-void fleet_close(struct agent *a)
+void fleet_close(const struct hub *h, struct agent *a)
 {
 	if (a->routable)
 		models_count(a, false);
 	if (a->open)
-		models_open(a, false);
+		models_open(h, a, false);
 	a->routable = a->open = false;
 	list_del(&a->offer);
 }

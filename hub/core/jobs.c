@@ -151,6 +151,7 @@ void jobs_unplace(struct hub *h, struct job *j)
 	}
 	h->counters.running--;
 	j->agent->n_jobs--;
+	models_job(j->agent, j->model, false);
 	fleet_refresh(h, j->agent);
 }
 

@@ -1,8 +1,8 @@
 /* models.c - which agent holds which model, and who has room.
  *
- * Each model keeps a ring of the holds whose agent can take one more job of it now, the
- * one chosen longest ago first.  So routing never looks at the whole fleet: an agent
- * enters and leaves the rings of its own few models when its room changes. */
+ * Each model keeps rings of the holds whose agent can take one more job of it now: where it
+ * is ready, is being loaded, or would have to be.  The ready one chosen longest ago is first.  So routing never looks at the
+ * whole fleet: an agent enters and leaves the rings of its own few models when its room changes. */
 #include "core.h"
 
 #include <stdlib.h>
@@ -43,7 +43,8 @@ static struct model *model_get(struct hub *h, struct span name)
 		return NULL;
 	}
 	list_init(&m->holds);
-	list_init(&m->ring);
+	for (unsigned w = 0; w < WARMTH_COUNT; w++)
+		list_init(&m->rings[w]);
 	for (unsigned p = 0; p < PRIORITY_COUNT; p++)
 		list_init(&m->queue[p]);
 	list_add_tail(&h->model_list, &m->all);
@@ -78,6 +79,28 @@ void models_drop(struct hub *h, struct agent *a)
 	a->n_holds = 0;
 }
 
+static struct hold *find_hold(struct agent *a, const struct model *m)
+{
+	for (size_t i = 0; i < a->n_holds; i++)
+		if (a->holds[i].model == m)
+			return &a->holds[i];
+	return NULL;
+}
+
+void models_job(struct agent *a, const struct model *m, bool is_given)
+{
+	struct hold *o = find_hold(a, m);
+
+	if (o != NULL)
+		o->n_jobs += is_given ? 1 : (size_t)-1;
+}
+
+static void count_jobs(struct agent *a)
+{
+	LIST_EACH(l, &a->jobs)
+	models_job(a, CONTAINER(l, struct job, place)->model, true);
+}
+
 int models_set(struct hub *h, struct agent *a)
 {
 	const struct registration *r = a->reg;
@@ -101,32 +124,60 @@ int models_set(struct hub *h, struct agent *a)
 	models_drop(h, a);
 	a->holds = holds;
 	a->n_holds = n;
+	count_jobs(a);
 	return 0;
+}
+
+/* An agent that does not say it for each model has no more than one, or shares them all. */
+uint64_t models_slots(const struct hold *o)
+{
+	if (msg_has(o->info, MODEL_INFO_SLOTS))
+		return o->info->slots;
+	return o->info->state == MODEL_READY ? o->agent->reg->slots : 0;
+}
+
+enum warmth models_warmth(const struct hold *o)
+{
+	switch (o->info->state) {
+	case MODEL_READY: return WARMTH_READY;
+	case MODEL_LOADING: return WARMTH_LOADING;
+	case MODEL_HELD: return WARMTH_HELD;
+	default: return WARMTH_COUNT;
+	}
+}
+
+static bool is_serving(const struct hold *o)
+{
+	return models_warmth(o) != WARMTH_COUNT && models_slots(o) > 0;
+}
+
+static void add(size_t *n, bool is_more)
+{
+	*n += is_more ? 1 : (size_t)-1;
 }
 
 void models_count(struct agent *a, bool is_routable)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
-		unsigned s = o->info->state;
-		size_t *n = s == MODEL_READY                        ? &o->model->n_able
-			    : s == MODEL_LOADING || s == MODEL_HELD ? &o->model->n_coming
-								    : NULL;
+		enum warmth w = models_warmth(o);
 
-		if (n != NULL)
-			*n += is_routable ? 1 : (size_t)-1;
+		if (w != WARMTH_COUNT)
+			add(w == WARMTH_READY ? &o->model->n_able : &o->model->n_coming, is_routable);
+		if (is_serving(o))
+			add(&o->model->n_serving, is_routable);
 	}
 }
 
-void models_open(struct agent *a, bool is_open)
+void models_open(const struct hub *h, struct agent *a, bool is_open)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
+		bool has_room = is_open && is_serving(o) && o->n_jobs < models_slots(o) + h->config.extra_credit;
 
-		if (o->info->state != MODEL_READY)
-			continue;
-		list_del(&o->ring);
-		if (is_open)
-			list_add_tail(&o->model->ring, &o->ring);
+		if (has_room && list_empty(&o->ring))
+			list_add_tail(&o->model->rings[models_warmth(o)], &o->ring);
+		if (!has_room)
+			list_del(&o->ring);
 	}
 }

@@ -152,7 +152,7 @@ static int registration_keep(struct hub *h, struct agent *a, const struct regist
 
 	if (rc < 0)
 		return rc;
-	fleet_close(a);
+	fleet_close(h, a);
 	a->reg = copy;
 	rc = models_set(h, a);
 	if (rc < 0) {

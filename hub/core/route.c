@@ -4,11 +4,15 @@
  * got room looks for a job.  Between steps no waiting job fits any agent with room, so each
  * side only ever looks at the other's list for its own models.
  *
- * round_robin takes the head of the model's ring: the one chosen longest ago.  least_loaded
+ * round_robin takes the head of the model's ring of ready agents: the one chosen longest ago.  least_loaded
  * takes the smallest (jobs + 1) / slots among the first ROUTE_SCAN of the ring, which is
  * exact for fleets up to that size and a choice of many beyond it (M. Mitzenmacher, "The
  * Power of Two Choices in Randomized Load Balancing", 2001: two already do most of it);
- * equals are taken in turn because the chosen one goes to the ring's end. */
+ * equals are taken in turn because the chosen one goes to the ring's end.
+ *
+ * An agent that would have to load the model first is taken only when no ready one has room;
+ * then one that is loading it already before one that would begin, and always the same, so
+ * that a burst of jobs fills one agent instead of loading the model on all. */
 #include "core.h"
 
 #define ROUTE_SCAN 64
@@ -33,7 +37,7 @@ static bool fits(const struct hub *h, const struct job *j, const struct agent *a
 {
 	const struct submit *s = j->submit;
 
-	if (j->avoid == a && h->now_ms < j->avoid_until_ms && j->model->n_able > 1)
+	if (j->avoid == a && h->now_ms < j->avoid_until_ms && j->model->n_serving > 1)
 		return false;
 	return s->n_require == 0 || labels_matching(a, s->require, s->n_require) == s->n_require;
 }
@@ -43,24 +47,25 @@ struct choice {
 	size_t preferred;
 };
 
-static bool is_better(const struct hub *h, const struct agent *a, size_t preferred, const struct choice *than)
+static bool is_better(bool by_load, const struct agent *a, size_t preferred, const struct choice *than)
 {
 	const struct agent *b = than->hold->agent;
 
 	if (preferred != than->preferred)
 		return preferred > than->preferred;
-	if (h->config.policy == HUB_ROUND_ROBIN)
+	if (!by_load)
 		return false;
 	return (a->n_jobs + 1) * b->reg->slots < (b->n_jobs + 1) * a->reg->slots;
 }
 
-static struct hold *choose(const struct hub *h, const struct job *j)
+static struct hold *choose_from(const struct hub *h, const struct job *j, enum warmth warmth)
 {
+	bool by_load = warmth == WARMTH_READY && h->config.policy == HUB_LEAST_LOADED;
 	const struct submit *s = j->submit;
 	struct choice best = { 0 };
 	size_t seen = 0;
 
-	LIST_EACH(l, &j->model->ring)
+	LIST_EACH(l, &j->model->rings[warmth])
 	{
 		struct hold *o = CONTAINER(l, struct hold, ring);
 		size_t preferred;
@@ -68,20 +73,33 @@ static struct hold *choose(const struct hub *h, const struct job *j)
 		if (!fits(h, j, o->agent))
 			continue;
 		preferred = labels_matching(o->agent, s->prefer, s->n_prefer);
-		if (best.hold == NULL || is_better(h, o->agent, preferred, &best))
+		if (best.hold == NULL || is_better(by_load, o->agent, preferred, &best))
 			best = (struct choice){ o, preferred };
-		if (++seen == ROUTE_SCAN || (h->config.policy == HUB_ROUND_ROBIN && s->n_prefer == 0))
+		if (++seen == ROUTE_SCAN || (!by_load && s->n_prefer == 0))
 			break;
 	}
 	return best.hold;
 }
 
+static struct hold *choose(const struct hub *h, const struct job *j)
+{
+	struct hold *o = NULL;
+
+	for (unsigned w = 0; o == NULL && w < WARMTH_COUNT; w++)
+		o = choose_from(h, j, (enum warmth)w);
+	return o;
+}
+
 static void give(struct hub *h, struct job *j, struct hold *o)
 {
-	const char *why = j->model->n_able == 1 ? "only" : route_names[h->config.policy];
+	bool is_ready = models_warmth(o) == WARMTH_READY;
+	const char *why = j->model->n_serving == 1 ? "only" : is_ready ? route_names[h->config.policy] : "cold";
 
 	list_del(&o->ring);
-	list_add_tail(&j->model->ring, &o->ring);
+	if (is_ready)
+		list_add_tail(&j->model->rings[WARMTH_READY], &o->ring);
+	else
+		list_add_head(&j->model->rings[models_warmth(o)], &o->ring);
 	attempt_begin(h, j, o->agent, why);
 }
 
@@ -124,7 +142,7 @@ static bool offer(struct hub *h, struct agent *a)
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
 		size_t priority = 0;
-		struct job *j = o->info->state == MODEL_READY ? first_fitting(h, o, &priority) : NULL;
+		struct job *j = list_empty(&o->ring) ? NULL : first_fitting(h, o, &priority);
 
 		if (j == NULL)
 			continue;
@@ -136,6 +154,8 @@ static bool offer(struct hub *h, struct agent *a)
 	}
 	if (best == NULL)
 		return false;
+	if (models_warmth(best_hold) != WARMTH_READY)
+		best_hold = choose(h, best); /* of all that have got room: one that is warm, if there is one */
 	give(h, best, best_hold);
 	return true;
 }

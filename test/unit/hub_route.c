@@ -307,3 +307,153 @@ Test(hub_route, a_big_fleet_is_used_evenly)
 	}
 	cr_assert_eq(most, 2, "400 jobs on 200 agents are two each");
 }
+
+/* ---- several models, not all loaded ---- */
+
+static struct model_info info(const char *name, enum model_state state, uint64_t slots)
+{
+	struct model_info m = { .name = span_of(name), .state = state, .slots = slots };
+
+	msg_set(&m, MODEL_INFO_SLOTS);
+	return m;
+}
+
+static void agent_with(const char *id, uint64_t seq, uint64_t slots, const struct model_info *models, size_t n)
+{
+	struct registration g = rig_registration(id, 1, 1);
+
+	g.seq = seq;
+	g.slots = slots;
+	g.models = models;
+	g.n_models = n;
+	rig_register(&r, g);
+}
+
+static const char *goes_to_for(const char *model)
+{
+	struct submit s = rig_request("", false);
+
+	s.model = span_of(model);
+	return goes_to(s);
+}
+
+Test(hub_route, an_agent_gets_no_more_jobs_of_a_model_than_it_runs_at_once)
+{
+	const struct model_info two[] = { info("m", MODEL_READY, 1), info("n", MODEL_READY, 3) };
+
+	agent_with("a", 1, 4, two, 2);
+	cr_assert_str_eq(goes_to_for("m"), "a");
+	cr_assert_str_eq(goes_to_for("m"), "", "it has room, but not for this one");
+	for (size_t i = 0; i < 3; i++)
+		cr_assert_str_eq(goes_to_for("n"), "a");
+	cr_assert_str_eq(goes_to_for("n"), "");
+}
+
+Test(hub_route, what_was_given_counts_also_after_a_new_registration)
+{
+	const struct model_info one = info("m", MODEL_READY, 2);
+
+	agent_with("a", 1, 8, &one, 1);
+	cr_assert_str_eq(goes_to_for("m"), "a");
+	agent_with("a", 2, 8, &one, 1);
+	cr_assert_str_eq(goes_to_for("m"), "a");
+	cr_assert_str_eq(goes_to_for("m"), "");
+}
+
+Test(hub_route, who_has_to_load_the_model_is_asked_only_when_no_ready_one_has_room)
+{
+	const struct model_info held = info("m", MODEL_HELD, 4), ready = info("m", MODEL_READY, 1);
+
+	agent_with("cold", 1, 4, &held, 1);
+	agent_with("warm", 1, 1, &ready, 1);
+	cr_assert_str_eq(goes_to_for("m"), "warm");
+	cr_assert_str_eq(goes_to_for("m"), "cold");
+}
+
+Test(hub_route, a_burst_loads_the_model_on_one_agent_and_not_on_all)
+{
+	const struct model_info held = info("m", MODEL_HELD, 2), loading = info("m", MODEL_LOADING, 2);
+
+	agent_with("a", 1, 2, &held, 1);
+	agent_with("b", 1, 2, &held, 1);
+	agent_with("c", 1, 2, &held, 1);
+	cr_assert_str_eq(goes_to_for("m"), "a");
+	cr_assert_str_eq(goes_to_for("m"), "a");
+	cr_assert_str_eq(goes_to_for("m"), "b", "a would have to let it wait");
+	agent_with("c", 2, 2, &loading, 1); /* for another hub's job, or an operator's */
+	cr_assert_str_eq(goes_to_for("m"), "c", "it will be ready first");
+}
+
+Test(hub_route, one_that_loads_before_its_time_gets_no_jobs_yet)
+{
+	const struct model_info loading = info("m", MODEL_LOADING, 0), ready = info("m", MODEL_READY, 1);
+
+	agent_with("a", 1, 0, &loading, 1);
+	cr_assert_str_eq(goes_to_for("m"), "");
+	agent_with("a", 2, 1, &ready, 1);
+	cr_assert_not_null(rig_dispatched(&r, "a"), "but then it does");
+}
+
+Test(hub_route, a_waiting_job_goes_to_the_warm_one_of_two_that_get_room)
+{
+	const struct model_info held = info("m", MODEL_HELD, 1), ready = info("m", MODEL_READY, 1);
+	const char *job;
+
+	agent_with("cold", 1, 1, &held, 1);
+	agent_with("warm", 1, 1, &ready, 1);
+	job = rig_submit(&r, rig_request("", false));
+	cr_assert_str_eq(goes_to_for("m"), "cold");
+	cr_assert_str_eq(goes_to_for("m"), "");
+	finish("warm", job);
+	cr_assert_not_null(rig_dispatched(&r, "warm"));
+}
+
+Test(hub_route, an_agent_that_could_load_takes_over_from_one_that_failed)
+{
+	const struct model_info held = info("m", MODEL_HELD, 1), ready = info("m", MODEL_READY, 1);
+	const char *job;
+
+	agent_with("warm", 1, 1, &ready, 1);
+	agent_with("cold", 1, 1, &held, 1);
+	job = rig_submit(&r, rig_request("", false));
+	rig_failed(&r, "warm", job, 1, CODE_RESOURCE_LIMIT_EXCEEDED);
+	for (unsigned i = 0; i < 40 && rig_dispatched(&r, "cold") == NULL; i++) {
+		cr_assert_null(rig_dispatched(&r, "warm"));
+		rig_pass(&r, 50);
+	}
+	cr_assert_not_null(rig_dispatched(&r, "cold"));
+}
+
+Test(hub_route, a_load_that_goes_on_is_told_to_the_client_and_no_stall)
+{
+	const struct model_info held = info("m", MODEL_HELD, 1);
+	struct hub_config c = rig_config();
+	struct job_event e;
+	const char *job;
+
+	c.first_token_ms = 5000;
+	rig_init(&r, &c);
+	agent_with("a", 1, 1, &held, 1);
+	job = rig_submit(&r, rig_request("", true));
+	e = rig_said(JOB_EVENT_PROGRESS, job, 1);
+	msg_set(&e, JOB_EVENT_LOAD_PERCENT);
+	for (uint64_t percent = 0; percent <= 100; percent += 20) {
+		const struct hub_action *a;
+
+		e.load_percent = percent;
+		rig_say(&r, "a", e);
+		a = rig_answer(&r, ANSWER_PROGRESS);
+		cr_assert_not_null(a, "at %d %%", (int)percent);
+		cr_assert_eq(a->answer.percent, percent);
+		cr_assert(msg_has(&a->answer, ANSWER_PERCENT) && span_is(a->answer.state, "loading"));
+		rig_say(&r, "a", e);
+		cr_assert_null(rig_answer(&r, ANSWER_PROGRESS), "once is enough");
+		rig_keep_alive(&r, "a", 4000);
+		cr_assert_null(rig_control(&r, CONTROL_CANCEL));
+	}
+	for (unsigned i = 0; i < 4 && rig_control(&r, CONTROL_CANCEL) == NULL; i++) {
+		rig_say(&r, "a", e); /* says something, but gets no further */
+		rig_keep_alive(&r, "a", 1000);
+	}
+	cr_assert_not_null(rig_control(&r, CONTROL_CANCEL));
+}
