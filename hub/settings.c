@@ -67,6 +67,7 @@ static const struct config_option options[] = {
 	MS("jobs.stall_ms", core.stall_ms, 100, "15000", "a job without a next token is moved after"),
 	MS("jobs.retry_min_ms", core.retry_min_ms, 1, "100", "wait before a second attempt; doubles"),
 	MS("jobs.retry_max_ms", core.retry_max_ms, 1, "5000", "the longest such wait"),
+	MS("jobs.full_wait_ms", core.full_wait_ms, 0, "300000", "a job that agents refuse or displace for so long, as their queues are full, ends"),
 	MS("jobs.no_agent_wait_ms", core.no_agent_wait_ms, 0, "30000", "a job that no agent can take for so long ends with NO_AGENT"),
 	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
 	     "prompts and answers held, of live and ended jobs; 0: no bound"),

@@ -104,7 +104,7 @@ static void gap(struct hub *h, struct job *j, uint64_t patience_ms)
 
 static uint64_t pause_before_next(struct hub *h, const struct job *j, enum code code)
 {
-	uint64_t ms = h->config.retry_min_ms, n = j->barren;
+	uint64_t ms = h->config.retry_min_ms, n = j->n_full > 0 ? j->n_full : j->barren;
 
 	if (code == CODE_AGENT_LOST && n <= 1)
 		return 0; /* a client is waiting in mid-sentence */
@@ -116,18 +116,33 @@ static uint64_t pause_before_next(struct hub *h, const struct job *j, enum code 
 }
 
 /* What counts against attempts_max are attempts in a row that brought nothing: boxes may go
- * and come as they like under a long answer, but a prompt that kills engines is given up. */
-void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason)
+ * and come as they like under a long answer, but a prompt that kills engines is given up.
+ * A full queue says nothing about the job: a low one that is displaced each time has its
+ * turn when there is room, and only time ends that.  True when the job is given up. */
+static bool count_failure(struct hub *h, struct job *j, enum code code)
 {
 	bool brought = code == CODE_AGENT_LOST && j->n_ids > j->first_id;
 
-	h->counters.attempts_failed++;
+	if (RULE(h, FULL) && (code == CODE_QUEUE_FULL || code == CODE_QUEUE_TIMEOUT)) {
+		if (j->n_full++ == 0)
+			j->full_ms = h->now_ms;
+		return h->now_ms - j->full_ms >= h->config.full_wait_ms;
+	}
+	j->n_full = 0;
 	j->barren = brought ? 0 : j->barren + 1;
+	return !code_info(code)->retryable || j->barren >= h->config.attempts_max;
+}
+
+void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason)
+{
+	bool is_hopeless = count_failure(h, j, code);
+
+	h->counters.attempts_failed++;
 	if (j->sampling.max_tokens > 0 && j->n_ids >= j->sampling.max_tokens) {
 		jobs_done(h, j, FINISH_LENGTH); /* only the word that it is over was lost */
 		return;
 	}
-	if (!code_info(code)->retryable || j->barren >= h->config.attempts_max) {
+	if (is_hopeless) {
 		jobs_fail(h, j, code, reason);
 		return;
 	}

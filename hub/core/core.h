@@ -119,6 +119,7 @@ struct job {
 	struct agent *avoid; /* failed this job last: others first, until */
 	uint64_t avoid_until_ms;
 	uint64_t barren; /* attempts in a row that brought nothing */
+	uint64_t n_full, full_ms; /* attempts in a row that found a queue full, since when */
 
 	/* the attempt; agent stays after the end for the receipt and a CANCEL that must arrive */
 	struct agent *agent;

@@ -32,6 +32,7 @@ void hub_config_defaults(struct hub_config *c)
 		.lease_lost = 4,
 		.retry_min_ms = 100,
 		.retry_max_ms = 5000,
+		.full_wait_ms = 300000,
 		.blind_min_fleet = 8,
 		.blind_window_ms = 10000,
 		.no_agent_wait_ms = 30000,

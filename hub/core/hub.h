@@ -38,6 +38,7 @@ struct hub_config { /* copied; times in ms */
 	uint64_t ack_frames;           /* acknowledge every so many token frames */
 	uint64_t lease_suspect, lease_lost; /* missed heartbeats */
 	uint64_t retry_min_ms, retry_max_ms; /* back-off between attempts */
+	uint64_t full_wait_ms;         /* a job that met full queues alone for so long is given up */
 	uint64_t blind_min_fleet, blind_window_ms;
 	uint64_t default_deadline_ms;  /* 0: none */
 	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
@@ -56,7 +57,8 @@ enum hub_rule {
 	HUB_RULE_COUNT = 1 << 6,       /* DONE is believed only if its count matches */
 	HUB_RULE_DIGEST = 1 << 7,      /* … and its SHA-256 */
 	HUB_RULE_STATUS = 1 << 8,      /* a will of another (epoch, conn) does not count */
-	HUB_RULE_REGISTRATION = 1 << 9 /* an older registration does not overwrite a newer one */
+	HUB_RULE_REGISTRATION = 1 << 9, /* an older registration does not overwrite a newer one */
+	HUB_RULE_FULL = 1 << 10        /* a full queue costs a job no attempt */
 };
 
 void hub_config_defaults(struct hub_config *c);

@@ -2,6 +2,7 @@
 
 #define SUBMITS_MS 17000 /* clients come within this time */
 #define USER "alice"
+#define ATTEMPTS_MAX 200 /* more in so short a time is a busy loop */
 
 /* What a client does next: the future's gen. */
 enum { SUBMIT, AGAIN, ELSEWHERE, CANCEL };
@@ -275,6 +276,11 @@ static void see_end(struct sim *s, size_t job, struct view *v, const struct answ
 		see_done(s, job, v, a);
 	else if (s->knobs.is_quiet)
 		sim_violation(s, "job %zu fails with %.*s although nothing but messages was lost", job, SPAN_FMT(a->code));
+	else if (span_eq(a->code, span_of(code_name(CODE_QUEUE_FULL))) ||
+		 span_eq(a->code, span_of(code_name(CODE_QUEUE_TIMEOUT))))
+		sim_violation(s, "job %zu was given up because queues were full", job);
+	if (a->receipt.attempts > ATTEMPTS_MAX)
+		sim_violation(s, "job %zu took %u attempts", job, (unsigned)a->receipt.attempts);
 	if (!j->is_ended) {
 		j->is_ended = true;
 		j->end_type = a->type;

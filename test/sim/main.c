@@ -21,6 +21,7 @@ static const struct {
 	{ "hub:digest", HUB_RULE_DIGEST, 0 },
 	{ "hub:status", HUB_RULE_STATUS, 0 },
 	{ "hub:registration", HUB_RULE_REGISTRATION, 0 },
+	{ "hub:full", HUB_RULE_FULL, 0 },
 	{ "agent:epoch", 0, AGENT_RULE_EPOCH },
 	{ "agent:attempt", 0, AGENT_RULE_ATTEMPT },
 	{ "agent:duplicate", 0, AGENT_RULE_DUPLICATE },

@@ -550,7 +550,8 @@ static void hub_begin(struct sim *s)
 	c.retry_max_ms = 400;
 	c.blind_min_fleet = 4;
 	c.blind_window_ms = 1500;
-	c.extra_credit = s->seed / 2 % 2;
+	c.extra_credit = s->knobs.is_quiet ? 0 : s->seed / 2 % 4;
+	c.full_wait_ms = ENOUGH_MS; /* more than any job here has */
 	c.no_agent_wait_ms = 20000;
 	c.rules_off = s->hub_rules_off;
 	if (hub_new(&c, &s->hub) < 0)

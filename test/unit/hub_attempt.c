@@ -292,6 +292,50 @@ Test(hub_attempt, the_reason_reaches_the_client)
 	rig_must_refuse(&r, CODE_CONTEXT_FULL);
 }
 
+/* Both agents refuse whatever they get, until ms have passed or the client is told the end; how many attempts that took. */
+static uint64_t refuse_all(uint64_t ms, enum job_event_type how, enum code code)
+{
+	uint64_t first = rig_job_view(&r, job).attempt, begin = r.now;
+
+	while (r.now < begin + ms && rig_answers(&r, ANSWER_ERROR) == 0) {
+		const struct hub_action *d = rig_find(&r, HUB_ACT_DISPATCH, 0);
+		struct job_event e = rig_said(how, job, rig_job_view(&r, job).attempt);
+
+		e.code = code;
+		if (d != NULL)
+			rig_say(&r, d->agent.p, e);
+		else if ((r.now - begin) / 50 % 20 == 0)
+			rig_heartbeat(&r, (r.now - begin) / 1000 % 2 != 0 ? "a" : "b", 1, 1);
+		if (rig_answers(&r, ANSWER_ERROR) == 0)
+			rig_pass(&r, 50);
+	}
+	return rig_job_view(&r, job).attempt - first;
+}
+
+Test(hub_attempt, full_queues_cost_no_attempt_and_are_tried_slower_and_slower)
+{
+	uint64_t n;
+
+	rig_failed(&r, "a", job, 1, CODE_QUEUE_TIMEOUT);
+	n = refuse_all(60000, JOB_EVENT_REJECTED, CODE_QUEUE_FULL);
+	cr_assert(n > 10 && n < 40, "%d attempts in a minute", (int)n);
+	cr_assert_eq(rig_answers(&r, ANSWER_ERROR), 0);
+	/* What the job itself does is still counted. */
+	n = refuse_all(60000, JOB_EVENT_FAILED, CODE_ENGINE_CRASHED);
+	cr_assert_leq(n, 4);
+	rig_must_refuse(&r, CODE_ENGINE_CRASHED);
+}
+
+Test(hub_attempt, a_job_that_meets_nothing_but_full_queues_is_given_up_in_the_end)
+{
+	uint64_t begin = r.now;
+
+	rig_failed(&r, "a", job, 1, CODE_QUEUE_FULL);
+	(void)refuse_all(400000, JOB_EVENT_REJECTED, CODE_QUEUE_FULL);
+	rig_must_refuse(&r, CODE_QUEUE_FULL);
+	cr_assert(r.now - begin >= 300000 && r.now - begin < 310000);
+}
+
 Test(hub_attempt, attempts_that_bring_nothing_are_limited_and_spaced)
 {
 	uint64_t last = 0;
