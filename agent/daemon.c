@@ -9,6 +9,7 @@
 #include "agent.h"
 #include "cgroup.h"
 #include "engine_link.h"
+#include "files.h"
 #include "hw.h"
 #include "log.h"
 #include "loop.h"
@@ -38,7 +39,9 @@ struct daemon {
 	struct loop_timer *tick, *sample;
 	enum agent_phase phase; /* systemd was told */
 	/* Found out while carrying out actions, told to the core after them. */
-	int start_errors[AGENT_MAX_MODELS];
+	int start_errors[AGENT_MAX_MODELS], load_errors[AGENT_MAX_MODELS];
+	char reason[512];
+	struct engine_msg load_failed; /* its reason is in reason */
 	bool is_full, was_full;
 };
 
@@ -61,6 +64,18 @@ static void start_engine(struct daemon *d, size_t i)
 			d->start_errors[i] > -1000 ? strerror(-d->start_errors[i]) : err_text(d->start_errors[i]));
 }
 
+/* A model file that cannot be opened is told as the engine would, had it opened it. */
+static void send_to_engine(struct daemon *d, size_t i, const struct engine_msg *m)
+{
+	int fd = -1;
+
+	if (m->type == ENGINE_LOAD && (fd = files_open_model(m->path)) < 0) {
+		d->load_errors[i] = fd;
+		return;
+	}
+	engine_link_send(d->engines[i], m, fd);
+}
+
 static void carry_out(struct daemon *d, const struct agent_action *act)
 {
 	switch (act->type) {
@@ -69,7 +84,7 @@ static void carry_out(struct daemon *d, const struct agent_action *act)
 	case AGENT_ACT_HEARTBEAT:
 	case AGENT_ACT_EVENT: d->is_full |= !mqtt_publish(d->mqtt, act); break;
 	case AGENT_ACT_ENGINE_START: start_engine(d, act->engine); break;
-	case AGENT_ACT_ENGINE_SEND: engine_link_send(d->engines[act->engine], &act->engine_msg); break;
+	case AGENT_ACT_ENGINE_SEND: send_to_engine(d, act->engine, &act->engine_msg); break;
 	case AGENT_ACT_ENGINE_KILL: engine_link_kill(d->engines[act->engine]); break;
 	case AGENT_ACT_LOG: log_at((enum log_level)act->level, act->where, "%.*s", SPAN_FMT(act->text)); break;
 	case AGENT_ACT_STOPPED: mqtt_close(d->mqtt, GOODBYE_MS, on_goodbye); break;
@@ -95,6 +110,17 @@ static bool next_consequence(struct daemon *d, struct agent_event *ret)
 			continue;
 		*ret = (struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = i, .wstatus = d->start_errors[i] };
 		d->start_errors[i] = 0;
+		return true;
+	}
+	for (size_t i = 0; i < d->set->n_models; i++) {
+		if (d->load_errors[i] == 0)
+			continue;
+		files_reason(span_of(d->set->models[i].file), d->load_errors[i], d->reason, sizeof(d->reason));
+		d->load_errors[i] = 0;
+		d->load_failed = (struct engine_msg){
+			.type = ENGINE_ERROR, .code = CODE_MODEL_LOAD_FAILED, .reason = span_of(d->reason)
+		};
+		*ret = (struct agent_event){ .type = AGENT_EV_ENGINE, .engine = i, .engine_msg = &d->load_failed };
 		return true;
 	}
 	d->is_full |= mqtt_is_full(d->mqtt);

@@ -1,9 +1,11 @@
 #include "engine_link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -14,6 +16,7 @@
 #include "log.h"
 
 #define OUT_MAX ((size_t)16 << 20)    /* of messages an engine has not read yet */
+#define FDS_MAX 64                    /* descriptors in them */
 #define KEEP_MAX ((size_t)64 << 10)   /* a buffer that grew past this is given back when empty */
 #define HANG_UP_MS 100                /* from the end of its stream to its own end */
 #define LAST_READS 64                 /* of what it said before it died: more than a socket holds */
@@ -32,6 +35,11 @@ struct engine_link {
 	struct loop_timer *hung_up;
 	struct frame_in in;
 	struct buf out;
+	struct {
+		size_t at; /* in out: goes with this byte */
+		int fd;
+	} fds[FDS_MAX];
+	size_t n_fds;
 	struct arena arena;
 	bool is_deaf; /* what it says is not read any more */
 };
@@ -99,10 +107,48 @@ static void arm(struct engine_link *l)
 		engine_link_kill(l);
 }
 
+static void drop_first_fd(struct engine_link *l)
+{
+	close(l->fds[0].fd);
+	l->n_fds--;
+	memmove(l->fds, l->fds + 1, l->n_fds * sizeof(l->fds[0]));
+}
+
+static void written(struct engine_link *l, size_t n)
+{
+	buf_consume(&l->out, n);
+	for (size_t i = 0; i < l->n_fds; i++)
+		l->fds[i].at -= n;
+}
+
+/* One part of what waits: up to the next byte that a descriptor goes with, or from it on. */
+static ssize_t write_part(struct engine_link *l)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	bool with_fd = l->n_fds > 0 && l->fds[0].at == 0;
+	size_t next = with_fd ? 1 : 0;
+	struct iovec v = { .iov_base = l->out.p, .iov_len = next < l->n_fds ? l->fds[next].at : l->out.n };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (with_fd) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof(control);
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &l->fds[0].fd, sizeof(int));
+	}
+	n = sendmsg(l->fd, &m, MSG_NOSIGNAL);
+	if (n > 0 && with_fd)
+		drop_first_fd(l);
+	return n;
+}
+
 static void write_some(struct engine_link *l)
 {
 	while (l->out.n > 0) {
-		ssize_t n = send(l->fd, l->out.p, l->out.n, MSG_NOSIGNAL);
+		ssize_t n = write_part(l);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -110,20 +156,30 @@ static void write_some(struct engine_link *l)
 			buf_reset(&l->out); /* it hears no more; reading on tells why */
 		if (n < 0)
 			break;
-		buf_consume(&l->out, (size_t)n);
+		written(l, (size_t)n);
 	}
 	if (l->out.n == 0 && l->out.cap > KEEP_MAX)
 		buf_fini(&l->out);
 	arm(l);
 }
 
-void engine_link_send(struct engine_link *l, const struct engine_msg *m)
+void engine_link_send(struct engine_link *l, const struct engine_msg *m, int fd)
 {
 	size_t begin, before = l->out.n;
 	int rc;
 
-	if (l->pid == 0 || l->is_deaf)
+	assert((fd >= 0) == engine_msg_has_fd(m->type));
+	if (l->pid == 0 || l->is_deaf || (fd >= 0 && l->n_fds == FDS_MAX)) {
+		if (fd >= 0)
+			close(fd);
+		if (l->n_fds == FDS_MAX)
+			engine_link_kill(l); /* it has not read for very long */
 		return; /* its end is under way */
+	}
+	if (fd >= 0) {
+		l->fds[l->n_fds].at = before;
+		l->fds[l->n_fds++].fd = fd;
+	}
 	begin = frame_begin(&l->out);
 	rc = msg_encode(&engine_msg_type, m, MSG_KEYS_INT, &l->out);
 	if (rc == 0 && l->out.n - begin - FRAME_HEADER > ENGINE_MAX_IN)
@@ -162,6 +218,8 @@ static void forget_child(struct engine_link *l)
 	l->pid = 0;
 	frame_in_fini(&l->in);
 	buf_fini(&l->out);
+	while (l->n_fds > 0)
+		drop_first_fd(l);
 }
 
 static void on_exit_of_child(void *ctx, int wstatus)

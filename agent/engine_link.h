@@ -25,7 +25,8 @@ SHOAL_CHECK int engine_link_new(struct loop *loop, size_t index, const char *pat
 	void *ctx, struct engine_link **ret);
 /* -errno when it cannot be started; ERR_STATE while one runs. */
 SHOAL_CHECK int engine_link_start(struct engine_link *l);
-void engine_link_send(struct engine_link *l, const struct engine_msg *m);
+/* fd goes with the message, and is closed here in any case; -1: none. */
+void engine_link_send(struct engine_link *l, const struct engine_msg *m, int fd);
 void engine_link_kill(struct engine_link *l);
 pid_t engine_link_pid(const struct engine_link *l); /* 0: none */
 struct engine_link *engine_link_free(struct engine_link *l); /* kills the child */

@@ -40,4 +40,9 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_TEXTS(T, devices, 63, 0, PROTO_MAX_DEVICES),
 };
 #undef T
+bool engine_msg_has_fd(uint64_t type)
+{
+	return type == ENGINE_LOAD;
+}
+
 const struct msg_type engine_msg_type = MSG_TYPE("engine-msg", struct engine_msg, engine_msg_fields);

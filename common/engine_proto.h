@@ -24,7 +24,7 @@ enum engine_msg_type {
 	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
 	ENGINE_PONG,
 	/* agent -> engine */
-	ENGINE_LOAD = 16, /* path, n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep */
+	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
@@ -74,5 +74,9 @@ struct engine_msg {
 };
 
 extern const struct msg_type engine_msg_type;
+
+/* True for messages that come with one descriptor (SCM_RIGHTS, on their first byte); the others
+ * come with none. */
+bool engine_msg_has_fd(uint64_t type);
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef SHOAL_FRAME_H
 #define SHOAL_FRAME_H
 
+#include <stdbool.h>
+
 #include "err.h"
 #include "span.h"
 
@@ -22,6 +24,12 @@ void frame_in_added(struct frame_in *f, size_t n);
 /* 1: *ret is the next payload (valid until the next frame_in_space());
  * 0: more bytes are needed; ERR_TOOBIG or ERR_NOMEM: the stream is lost. */
 SHOAL_CHECK int frame_in_next(struct frame_in *f, struct span *ret);
+
+/* True when a frame has begun to come in and is not whole. */
+static inline bool frame_in_has_part(const struct frame_in *f)
+{
+	return f->buf.n > f->used;
+}
 
 /* Writer: opens a frame at the end of out, to be closed when its payload is there. */
 size_t frame_begin(struct buf *out);

@@ -156,9 +156,9 @@ static bool set_line(struct settings *s, char *line)
 	return set_number(s, line, value);
 }
 
-static int read_settings(const char *path, struct settings *s, char *reason)
+static int read_settings(int file, struct settings *s, char *reason)
 {
-	FILE *f = fopen(path, "re");
+	FILE *f = fdopen(dup(file), "re");
 	char line[LINE_MAX_BYTES];
 	bool is_good = f != NULL;
 
@@ -219,7 +219,7 @@ static void sleep_us(uint64_t us)
 int model_open(const struct model_config *config, struct model **ret, char reason[MODEL_REASON_MAX])
 {
 	struct model *m = calloc(1, sizeof(*m));
-	int rc = m == NULL ? ERR_NOMEM : read_settings(config->path, &m->set, reason);
+	int rc = m == NULL ? ERR_NOMEM : read_settings(config->file, &m->set, reason);
 
 	if (rc == 0 && config->n_sequences > m->set.max_sequences) {
 		(void)snprintf(reason, MODEL_REASON_MAX, "The file says max_sequences=%llu.",

@@ -1,5 +1,8 @@
 /* link.h - fd 3: frames to and from the agent, without ever blocking in read or write.
  *
+ * Some messages come with a descriptor (engine_msg_has_fd()): exactly one, on their first byte.  One
+ * that is missing, or is there without such a message, is a message that is not valid.
+ *
  * Bounded both ways: what comes in by ENGINE_MAX_IN, what waits to go out by LINK_MAX_OUT; the
  * caller stops making more while link_is_full().  The agent's end is the only reader, so
  * an error here ends the engine. */
@@ -10,12 +13,16 @@
 #include "frame.h"
 
 #define LINK_MAX_OUT ((size_t)4 << 20)
+#define LINK_MAX_FDS 4 /* that wait for their messages: one read may bring the end of one and the next */
 
 struct link {
 	int fd;
 	struct frame_in in;
 	struct buf out;
 	struct arena arena; /* lists of the message in hand */
+	int fds[LINK_MAX_FDS];
+	size_t n_fds;
+	int in_hand; /* descriptor of the message in hand, or -1 */
 };
 
 /* fd stays the caller's. */
@@ -27,6 +34,8 @@ void link_fini(struct link *l);
 SHOAL_CHECK int link_turn(struct link *l, int timeout_ms);
 /* 1: *ret is the next message, valid until the next call; 0: none is whole yet. */
 SHOAL_CHECK int link_next(struct link *l, struct engine_msg *ret);
+/* The descriptor of the message in hand, now the caller's; link_next() closes what is not taken. */
+int link_take_fd(struct link *l);
 /* Queues a message. */
 SHOAL_CHECK int link_send(struct link *l, const struct engine_msg *m);
 bool link_is_full(const struct link *l);

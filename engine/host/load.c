@@ -5,8 +5,9 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "given.h"
 
 #define READ_SIZE ((size_t)1 << 20)
 #define HASH_SHARE 0.4 /* of the progress bar: reading and hashing; it also warms the page cache */
@@ -73,7 +74,7 @@ static int hash_fd(int fd, uint64_t size, struct progress *p, uint8_t ret_digest
 	ssize_t n = -1;
 
 	errno = ENOMEM;
-	while (h != NULL && block != NULL && (n = read(fd, block, READ_SIZE)) > 0) {
+	while (h != NULL && block != NULL && (n = pread(fd, block, READ_SIZE, (off_t)done)) > 0) {
 		sha256_add(h, block, (size_t)n);
 		done += (uint64_t)n;
 		if (!say_progress(p, done < size ? (double)done / (double)size : 1))
@@ -88,36 +89,16 @@ static int hash_fd(int fd, uint64_t size, struct progress *p, uint8_t ret_digest
 	return 0;
 }
 
-static int open_file(const char *path, uint64_t *ret_size)
+static int hash_file(const struct model_config *config, struct progress *p, uint8_t ret_digest[SHA256_SIZE], char *reason)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-	struct stat st;
+	uint64_t size;
+	int rc = given_file(config->file, O_RDONLY, &size);
 
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else if (!S_ISREG(st.st_mode))
-		rc = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	if (rc < 0) {
-		close(fd);
-		return rc;
-	}
-	*ret_size = (uint64_t)st.st_size;
-	return fd;
-}
-
-static int hash_file(const char *path, struct progress *p, uint8_t ret_digest[SHA256_SIZE], char *reason)
-{
-	uint64_t size = 0;
-	int fd = open_file(path, &size), rc = fd;
-
-	if (fd >= 0) {
-		rc = hash_fd(fd, size, p, ret_digest);
-		close(fd);
-	}
+	if (rc == 0)
+		rc = hash_fd(config->file, size, p, ret_digest);
 	if (rc < 0 && rc != ERR_CLOSED)
-		(void)snprintf(reason, MODEL_REASON_MAX, "The model file %.300s cannot be read: %s.", path, strerror(-rc));
+		(void)snprintf(reason, MODEL_REASON_MAX, "The model file %.300s cannot be read: %s.", config->path,
+			given_why(rc));
 	return rc;
 }
 
@@ -125,7 +106,7 @@ int load_model(struct link *l, struct model_config *config, struct model **ret, 
 	char reason[MODEL_REASON_MAX])
 {
 	struct progress p = { .link = l, .share = HASH_SHARE };
-	int rc = hash_file(config->path, &p, ret_digest, reason);
+	int rc = hash_file(config, &p, ret_digest, reason);
 
 	if (rc < 0)
 		return rc;

@@ -23,7 +23,8 @@ struct model;
 struct picker;
 
 struct model_config {
-	const char *path;
+	int file;         /* for reading; stays the caller's, who may close it after model_open() */
+	const char *path; /* what people call it */
 	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
 	size_t n_sequences;  /* held at the same time, numbered from 0 */
 	size_t n_parallel;   /* of them, with a job; the model need not know */

@@ -1,8 +1,8 @@
 /* sandbox.h - locks this process in, before it looks at a file from a stranger.
  *
- * From then on it has the descriptors it has, memory, threads and the clock, and may open
- * files for reading.  It cannot reach a network, start a program, look into another process,
- * write a file, make memory executable, or undo any of it.  What is refused fails with EPERM;
+ * From then on it has the descriptors it has and those that come with messages, memory, threads
+ * and the clock.  It cannot open a file, reach a network, start a program, look into another
+ * process, make memory executable, or undo any of it.  What is refused fails with EPERM;
  * what only an attacker would try ends the process (SIGSYS).
  *
  * The only file that includes seccomp.h is sandbox.c. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "complain.h"
 #include "load.h"
@@ -121,8 +122,10 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 		return ERR_NOMEM;
 	}
 	config.path = path;
+	config.file = link_take_fd(&h->link);
 	h->limits = (struct plan_limits){ .batch_tokens = config.batch_tokens, .chunk = config.chunk };
 	rc = load_model(&h->link, &config, &h->model, digest, reason);
+	close(config.file);
 	free(path);
 	return rc < 0 ? rc : say_loaded(h, digest);
 }

@@ -44,7 +44,7 @@ const char *backend_first_error(void);
 void backend_forget_error(void);
 
 /* gguf_check() on a file; on failure reason says why, in sentences. */
-SHOAL_CHECK int precheck(const char *path, char *reason);
+SHOAL_CHECK int precheck(int fd, const char *path, char *reason);
 
 /* Room for passes of max_rows. */
 SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);

@@ -1,7 +1,9 @@
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "adapter.h"
 
@@ -56,15 +58,30 @@ static int check_kind(const struct model *m, char *reason)
 	return 0;
 }
 
+/* At its beginning, for llama.cpp to read: it opens no file by name. */
+static FILE *open_again(int file)
+{
+	int fd = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	FILE *f = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "rb") : NULL;
+
+	if (f == NULL && fd >= 0)
+		close(fd);
+	return f;
+}
+
 static int load_weights(struct model *m, bool may_repack, struct progress *progress, char *reason)
 {
 	struct llama_model_params params = llama_model_default_params();
+	FILE *f = open_again(progress->config->file);
 
+	if (f == NULL)
+		return ERR_NOMEM;
 	params.progress_callback = on_progress;
 	params.progress_callback_user_data = progress;
 	params.use_extra_bufts = may_repack;
 	backend_forget_error();
-	m->llama = llama_model_load_from_file(progress->config->path, params);
+	m->llama = llama_model_load_from_file_ptr(f, params);
+	fclose(f);
 	if (progress->is_over)
 		return ERR_CLOSED;
 	if (m->llama == NULL)
@@ -188,7 +205,7 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 	m->n_sequences = config->n_sequences;
 	m->n_threads = config->n_threads;
 	m->exact.pad_from = SIZE_MAX;
-	rc = precheck(config->path, reason);
+	rc = precheck(config->file, config->path, reason);
 	if (rc == 0)
 		rc = load(m, config, reason);
 	if (rc == 0)

@@ -1,10 +1,8 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "adapter.h"
 #include "gguf.h"
@@ -28,7 +26,7 @@ static int check_bytes(struct span file, char *reason)
 }
 
 /* Mapped, not read: of a file of many gigabytes only the head's pages are touched. */
-static int check_fd(int fd, const char *path, char *reason)
+int precheck(int fd, const char *path, char *reason)
 {
 	struct stat st;
 	void *p;
@@ -45,16 +43,5 @@ static int check_fd(int fd, const char *path, char *reason)
 		return cannot_read(path, errno, reason);
 	rc = check_bytes(span_mem(p, (size_t)st.st_size), reason);
 	(void)munmap(p, (size_t)st.st_size);
-	return rc;
-}
-
-int precheck(const char *path, char *reason)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-
-	if (fd < 0)
-		return cannot_read(path, errno, reason);
-	rc = check_fd(fd, path, reason);
-	close(fd);
 	return rc;
 }

@@ -90,12 +90,23 @@ class Engine:
         self.process.wait()
         self.process.stderr.close()
 
-    def send_raw(self, data):
-        self.sock.sendall(data)
+    def send_raw(self, data, fds=()):
+        """fds go with the first byte."""
+        if fds:
+            data = data[socket.send_fds(self.sock, [data], list(fds)):]
+        if data:
+            self.sock.sendall(data)
 
-    def send(self, **message):
+    def send(self, fds=(), **message):
         payload = encode(message)
-        self.send_raw(struct.pack(">I", len(payload)) + payload)
+        self.send_raw(struct.pack(">I", len(payload)) + payload, fds)
+
+    def send_load(self, path, **options):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.send([fd], type=LOAD, path=str(path), **options)
+        finally:
+            os.close(fd)
 
     def recv(self, timeout=60):
         """The next message; Closed when the engine has hung up."""
@@ -123,7 +134,7 @@ class Engine:
         hello = self.recv()
         assert hello["type"] == HELLO, hello
         self.hello = hello
-        self.send(type=LOAD, path=str(path), **options)
+        self.send_load(path, **options)
         percents = []
         while True:
             m = self.recv()

@@ -5,8 +5,10 @@
  * Wherever logits are wanted they must be the same floats. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "model.h"
 #include "rng.h"
@@ -39,8 +41,11 @@ static struct model *open_model(const char *path, size_t n_threads)
 	char reason[MODEL_REASON_MAX] = "";
 	struct model *m;
 
+	config.file = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_geq(config.file, 0);
 	cr_assert_eq(model_init(NULL, reason), 0, "%s", reason);
 	cr_assert_eq(model_open(&config, &m, reason), 0, "%s", reason);
+	close(config.file);
 	if (!model_facts(m)->is_exact && strstr(path, "random-") != NULL)
 		cr_skip_test("the engine says that this kind of weights is not exact with these kernels");
 	cr_assert(model_facts(m)->is_exact);

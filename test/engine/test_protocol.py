@@ -12,7 +12,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, QUIT, STOP, TOKENS, Closed,
+from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, PROGRESS, QUIT, STOP, TOKENS, Closed,
                   Engine, encode)
 from shoaltest.suite import Skip, check, equal, main, test
 from shoaltest.wait import wait_until
@@ -95,7 +95,7 @@ def it_leaves_when_told_to_and_when_the_agent_is_gone():
         e.sock.close()
         equal(e.wait()[0], 0, "exit status")
     with Engine(PROGRAM) as e:  # in the middle of LOAD
-        e.send(type=LOAD, path=str(MODEL))
+        e.send_load(MODEL)
         e.sock.close()
         equal(e.wait()[0], 0, "exit status")
 
@@ -118,12 +118,93 @@ def a_file_that_is_no_model_is_refused_with_a_sentence():
             equal((m["type"], m.get("job", 0), m.get("code")), (ERROR, 0, MODEL_LOAD_FAILED), name)
             check(len(m["reason"]) > 20, "%s: %r" % (name, m["reason"]))
             ends(e, 1)
-    for path in (scratch / "not-there", scratch):
+
+
+# ---- descriptors ----
+
+
+def given():
+    """What is no model file to be read, with a word of what the engine says of it."""
+    fifo, writable = scratch / "fifo", scratch / "writable"
+    if not fifo.exists():
+        os.mkfifo(fifo)
+    shutil.copy(MODEL, writable)
+    return [(os.open(scratch, os.O_RDONLY), "directory"), (os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "regular"),
+            (os.open(writable, os.O_RDWR), "opened"), (os.open(writable, os.O_WRONLY), "opened"),
+            (os.open(MODEL, os.O_PATH), "opened"), (os.open("/dev/zero", os.O_RDONLY), "regular")]
+
+
+@test
+def the_model_is_the_descriptor_and_its_path_only_a_name():
+    fd = os.open(MODEL, os.O_RDONLY)
+    os.lseek(fd, 100, os.SEEK_SET)  # where it stands does not matter
+    with Engine(PROGRAM) as e:
+        e.recv()
+        e.send([fd], type=LOAD, path="/nowhere", parallel=1)
+        while (m := e.recv())["type"] == PROGRESS:
+            pass
+        equal((m["type"], m["digest"]), (LOADED, hashlib.sha256(MODEL.read_bytes()).digest()))
+        check(e.ask(PROMPT, max_tokens=3, ignore_eos=True).ids, "no answer")
+    os.close(fd)
+
+
+@test
+def a_descriptor_that_is_no_file_to_be_read_is_refused_with_a_sentence():
+    for fd, word in given():
         with Engine(PROGRAM) as e:
-            m, _ = e.load(path)
-            equal((m["type"], m.get("code")), (ERROR, MODEL_LOAD_FAILED), path)
-            check(str(path) in m["reason"], m["reason"])
+            e.recv()
+            e.send([fd], type=LOAD, path="some name")
+            m = e.recv()
+            equal((m["type"], m.get("job", 0), m.get("code")), (ERROR, 0, MODEL_LOAD_FAILED), word)
+            check("some name" in m["reason"] and word in m["reason"], m["reason"])
             ends(e, 1)
+        os.close(fd)
+
+
+@test
+def a_descriptor_too_many_or_one_missing_ends_the_engine():
+    fd = os.open(MODEL, os.O_RDONLY)
+    frames = lambda **m: struct.pack(">I", len(encode(m))) + encode(m)  # noqa: E731
+    load, ping = frames(type=LOAD, path="m"), frames(type=PING)
+    wrong = {"none": [(load, 0)], "two": [(load, 2)], "many": [(load, 50)], "a PING's": [(ping, 1)],
+             "a PING's, in two parts": [(ping[:3], 1), (ping[3:], 0)], "one on each part": [(load[:9], 1), (load[9:], 1)],
+             "before a PING that is whole": [(ping + load[:5], 1), (load[5:] + ping, 1)]}
+    for name, parts in wrong.items():
+        with Engine(PROGRAM) as e:
+            e.recv()
+            try:
+                for data, n in parts:
+                    e.send_raw(data, [fd] * n)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it did not wait for the rest
+            words = ends(e, 1)
+            check("the talk with the agent ended" in words, "%s: %r" % (name, words))
+    os.close(fd)
+
+
+@test
+def a_descriptor_comes_with_its_message_whatever_the_pieces():
+    fd = os.open(MODEL, os.O_RDONLY)
+    payload = encode(dict(type=LOAD, path=str(MODEL), parallel=1))
+    ping = encode(dict(type=PING))
+    load, ping = struct.pack(">I", len(payload)) + payload, struct.pack(">I", len(ping)) + ping
+    for parts in ([(ping, 0), (load, 1), (ping, 0)], [(ping[:3], 0), (ping[3:], 0), (load[:1], 1), (load[1:] + ping, 0)]):
+        with Engine(PROGRAM) as e:
+            e.recv()
+            for data, n in parts:
+                e.send_raw(data, [fd] * n)
+            got = []
+            while got.count(PONG) < 2 or LOADED not in got:
+                got.append(e.recv()["type"])
+            check(os.readlink("/proc/self/fd/%d" % fd), "the sender's own is closed")
+    os.close(fd)
+
+
+@test
+def it_keeps_no_descriptor_it_was_given():
+    with engine() as e:
+        left = sorted(os.listdir("/proc/%d/fd" % e.process.pid))
+        equal(left, ["0", "1", "2", "3"], "descriptors after LOAD")
 
 
 @test
@@ -363,7 +444,7 @@ def bytes_that_are_no_message_end_the_engine():
 @test
 def a_second_load_and_a_job_without_number_end_it_too():
     with engine() as e:
-        e.send(type=LOAD, path=str(MODEL))
+        e.send_load(MODEL)
         ends(e, 1)
     with engine() as e:
         e.send(type=GENERATE, prompt="x", sampling={})

@@ -1,5 +1,7 @@
 /* The shell's parts that can be tried alone: /proc, settings, the engine's process. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine_link.h"
+#include "files.h"
 #include "hw.h"
 #include "settings.h"
 
@@ -208,7 +211,7 @@ static struct engine_link *link_;
 static struct {
 	uint64_t types[8];
 	size_t n, n_bad;
-	bool exited, kill_on_first;
+	bool exited, kill_on_first, loads;
 	int wstatus, stopped_by;
 } heard;
 
@@ -216,6 +219,30 @@ static void on_stop(void *ctx, int signo)
 {
 	(void)ctx;
 	(void)signo;
+}
+
+static char folder[] = "/tmp/shoal-files-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+	static char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return path;
+}
+
+/* A descriptor among messages without one. */
+static void load_a_model(const struct engine_msg *m)
+{
+	if (m->type == ENGINE_HELLO) {
+		struct span path = span_of(in_folder("model"));
+
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_PING }, -1);
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_LOAD, .path = path }, files_open_model(path));
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_PING }, -1);
+	} else if (m->type == ENGINE_LOADED) {
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_QUIT }, -1);
+	}
 }
 
 static void on_message(void *ctx, size_t index, const struct engine_msg *m)
@@ -231,10 +258,12 @@ static void on_message(void *ctx, size_t index, const struct engine_msg *m)
 		heard.types[heard.n++] = m->type;
 	if (heard.kill_on_first)
 		engine_link_kill(link_);
+	else if (heard.loads)
+		load_a_model(m);
 	else if (m->type == ENGINE_HELLO)
-		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_PING });
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_PING }, -1);
 	else if (m->type == ENGINE_PONG)
-		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_QUIT });
+		engine_link_send(link_, &(struct engine_msg){ .type = ENGINE_QUIT }, -1);
 }
 
 static void on_exit_of_engine(void *ctx, size_t index, int wstatus)
@@ -294,6 +323,72 @@ Test(engine_link, it_speaks_with_an_engine_and_sees_it_end)
 	cr_assert_eq(heard.n, 2);
 	cr_assert(heard.types[0] == ENGINE_HELLO && heard.types[1] == ENGINE_PONG);
 	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 0);
+}
+
+static int count_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void make_files(void)
+{
+	FILE *f;
+
+	cr_assert_not_null(mkdtemp(folder));
+	f = fopen(in_folder("model"), "w");
+	cr_assert(f != NULL && fputs("tokens=3\n", f) >= 0 && fclose(f) == 0);
+	cr_assert_eq(symlink("model", in_folder("link")), 0);
+	cr_assert_eq(mkfifo(in_folder("fifo"), 0600), 0);
+}
+
+static void drop_files(void)
+{
+	static const char *const names[] = { "model", "link", "fifo", "" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		(void)remove(in_folder(names[i]));
+}
+
+Test(engine_link, a_model_file_goes_with_its_message, .init = make_files, .fini = drop_files)
+{
+	int before = count_descriptors();
+
+	if (!is_there(ECHO))
+		cr_skip("%s is not built", ECHO);
+	heard.loads = true;
+	live(ECHO);
+	cr_assert(WIFEXITED(heard.wstatus) && WEXITSTATUS(heard.wstatus) == 0);
+	cr_assert(heard.types[0] == ENGINE_HELLO && heard.types[1] == ENGINE_PONG && heard.types[2] == ENGINE_PROGRESS);
+	cr_assert_eq(count_descriptors(), before);
+}
+
+Test(files, only_a_regular_file_is_opened_as_a_model, .init = make_files, .fini = drop_files)
+{
+	const struct {
+		const char *name;
+		int rc;
+		const char *word;
+	} cases[] = { { "nothing", -ENOENT, "No such file" }, { "fifo", ERR_RANGE, "no regular file" },
+		{ "", -EISDIR, "directory" }, { "model", 0, "" }, { "link", 0, "" } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct span path = span_of(in_folder(cases[i].name));
+		int fd = files_open_model(path);
+		char reason[512];
+
+		cr_assert_eq(fd < 0 ? fd : 0, cases[i].rc, "\"%s\": %d", cases[i].name, fd);
+		if (fd >= 0) {
+			cr_assert_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+			close(fd);
+			continue;
+		}
+		files_reason(path, fd, reason, sizeof(reason));
+		cr_assert(strstr(reason, cases[i].word) != NULL && strstr(reason, folder) != NULL, "%s", reason);
+	}
 }
 
 Test(engine_link, a_kill_ends_it)

@@ -105,6 +105,23 @@ static int new_pair(void)
 	return result(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
 }
 
+static int open_to_read(void)
+{
+	return result(open(MODEL, O_RDONLY));
+}
+
+static int look_at(void)
+{
+	return result(access(MODEL, R_OK));
+}
+
+static int read_link(void)
+{
+	char to[64];
+
+	return result(readlink("/proc/self/exe", to, sizeof(to)));
+}
+
 static int open_to_write(void)
 {
 	return result(open(path, O_WRONLY));
@@ -242,7 +259,8 @@ Test(sandbox, what_a_loader_never_needs_is_refused)
 		ATTEMPT(nameless_file), ATTEMPT(remove_file), ATTEMPT(rename_file), ATTEMPT(new_folder),
 		ATTEMPT(mode_of_file), ATTEMPT(map_code), ATTEMPT(make_code), ATTEMPT(raise_limit), ATTEMPT(new_user),
 		ATTEMPT(new_namespace), ATTEMPT(by_ring), ATTEMPT(in_memory_file) };
-	static const struct attempt plain[] = { ATTEMPT(second_process), ATTEMPT(signal_parent), ATTEMPT(dumpable_again) };
+	static const struct attempt plain[] = { ATTEMPT(open_to_read), ATTEMPT(look_at), ATTEMPT(read_link),
+		ATTEMPT(second_process), ATTEMPT(signal_parent), ATTEMPT(dumpable_again) };
 
 	expect_refused(all, sizeof(all) / sizeof(all[0]));
 	if (!IS_SANITIZED)
@@ -294,16 +312,35 @@ static int read_old(void)
 	return pread(file, head, sizeof(head), 0) == 4 && memcmp(head, "GGUF", 4) == 0 ? 0 : 1;
 }
 
-static int read_new(void)
+/* A file that comes over a socket, as an engine's do. */
+static int read_given(void)
 {
-	int fd = open(MODEL, O_RDONLY | O_CLOEXEC);
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+	char c;
+	struct iovec v = { &c, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 	struct stat st;
 	char *p;
+	int fd;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (recvmsg(opened[1], &m, MSG_CMSG_CLOEXEC) != 1 || CMSG_FIRSTHDR(&m) == NULL)
+		return 1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	if (fstat(fd, &st) < 0)
 		return errno;
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	return p == MAP_FAILED || memcmp(p, "GGUF", 4) != 0 || munmap(p, (size_t)st.st_size) < 0 ? 1 : close(fd);
+}
+
+static void send_file(void)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec v = { "x", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+
+	*CMSG_FIRSTHDR(&m) = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &file, sizeof(file));
+	cr_assert_eq(sendmsg(opened[0], &m, 0), 1);
 }
 
 static void *double_it(void *x)
@@ -366,9 +403,10 @@ static int say(void)
 
 Test(sandbox, what_a_loader_and_its_threads_need_goes_on)
 {
-	static const struct attempt all[] = { ATTEMPT(read_old), ATTEMPT(read_new), ATTEMPT(threads), ATTEMPT(memory),
+	static const struct attempt all[] = { ATTEMPT(read_old), ATTEMPT(read_given), ATTEMPT(threads), ATTEMPT(memory),
 		ATTEMPT(talk), ATTEMPT(tell_time), ATTEMPT(say) };
 
+	send_file();
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		int status = in_sandbox(all[i].what);
 
@@ -399,7 +437,7 @@ static int state(void)
 	if (core.rlim_max != 0 || fds.rlim_max != SANDBOX_MAX_FDS)
 		return 2;
 	for (int i = 0; i < SANDBOX_MAX_FDS; i++)
-		if (open(MODEL, O_RDONLY) < 0)
+		if (fcntl(file, F_DUPFD_CLOEXEC, 0) < 0)
 			return errno == EMFILE ? 0 : 3;
 	return 4;
 }
