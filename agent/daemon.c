@@ -322,7 +322,7 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 			.exact = m->exact };
 		model_file_init(&d->files[i], m->file,
 			&(struct footprint_use){
-				m->context, m->parallel, m->prefill_chunk != 0 ? m->prefill_chunk : FAST_ROWS });
+				m->context, m->parallel + m->keep, m->prefill_chunk != 0 ? m->prefill_chunk : FAST_ROWS });
 		if (settings_digest(m->sha256, digests[i]) == 0)
 			models[i].digest = span_mem(digests[i], sizeof(digests[i]));
 	}
