@@ -15,13 +15,13 @@ from .wait import wait_until
 STATUS = {1: "epoch", 2: "conn", 3: "state", 4: "reason"}
 REGISTRATION = {2: "agent", 3: "epoch", 4: "conn", 5: "seq", 6: "nonce", 8: "software", 9: "engine", 10: "slots", 14: "hardware",
                 15: "models", 16: "labels"}
-MODEL = {1: "name", 2: "digest", 4: "state", 5: "n_ctx", 8: "reason"}
+MODEL = {1: "name", 2: "digest", 4: "state", 5: "n_ctx", 8: "reason", 9: "percent", 10: "slots", 11: "memory"}
 HEARTBEAT = {3: "state", 4: "slots", 5: "running", 6: "queued", 7: "tokens_total", 10: "rss", 14: "bad_messages",
-             17: "reason", 18: "requests_total", 19: "errors_total", 20: "p50", 21: "p95", 22: "p99", 23: "sensors"}
+             17: "reason", 18: "requests_total", 19: "errors_total", 20: "p50", 21: "p95", 22: "p99", 23: "sensors", 40: "memory_total", 41: "memory_limit", 42: "memory_used"}
 EVENT = {1: "type", 2: "job", 3: "attempt", 4: "epoch", 5: "index", 6: "text", 7: "ids", 8: "finish", 9: "sha256", 10: "usage",
-         12: "code", 13: "reason"}
+         12: "code", 13: "reason", 15: "percent"}
 OFFLINE, ONLINE, DEGRADED, DRAINING = range(4)
-LOADING, READY, FAILED, QUARANTINED = 2, 3, 4, 5
+HELD, LOADING, READY, FAILED, QUARANTINED = 1, 2, 3, 4, 5
 EV_ACCEPTED, EV_REJECTED, EV_PROGRESS, EV_TOKENS, EV_DONE, EV_FAILED = range(6)
 PING, CANCEL, ACK, RESEND, END, DRAIN, RESUME, LOAD = range(8)
 
@@ -34,12 +34,14 @@ class Box:
     """Starts the agent at once.  What it publishes is kept: the last status, registration and
     heartbeat, and all job events in a queue."""
 
-    def __init__(self, echo="", config="", agent_id="box-1", engine=None, models="", sets=()):
-        """engine: a program instead of the echo engine; models: more of them, as the configuration has them."""
+    def __init__(self, echo="", config="", agent_id="box-1", engine=None, models="", sets=(), only=None, group=None):
+        """engine: a program instead of the echo engine; models: more of them, as the configuration has them; only:
+        these and not "m".  group: a control group to live in."""
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-agent-"))
         self.id, self.epoch, self.process = agent_id, None, None
         self.status, self.registration, self.heartbeat, self.statuses = None, None, None, []
         self.events = queue.Queue()
+        self.group = group
         self.broker = Broker(self.dir)
         self.model = self.dir / "model.echo"
         self.model.write_text(echo)
@@ -50,7 +52,7 @@ state_dir = "{self.dir}/state";
 broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
 engine: {{ path = "{engine or BIN / 'shoal-engine-echo'}"; backoff_min_ms = 50; backoff_max_ms = 500;
            quarantine_deaths = 0; }}; # tests kill it to make it read its file again
-models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} {models} );
+models = ( {only or f'{{ name = "m"; file = "{self.model}"; parallel = 2; }} {models}'} );
 {config}''')
         self.watch()
         self.start(*[word for s in sets for word in ("--set", s)])
@@ -80,13 +82,22 @@ models = ( {{ name = "m"; file = "{self.model}"; parallel = 2; }} {models} );
     def start(self, *args):
         self.log = open(self.dir / "agent.log", "ab")
         self.process = subprocess.Popen([BIN / "shoal-agent", "--config", self.config, *args], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log, preexec_fn=die_with_parent)
+                                        stdout=self.log, stderr=self.log, preexec_fn=self._in_child)
+
+    def _in_child(self):
+        die_with_parent()
+        if self.group:
+            self.group.enter()
 
     def logged(self):
         return (self.dir / "agent.log").read_text()
 
     def model_state(self):
         return self.registration and self.registration["models"][0][4]
+
+    def models(self):
+        """By name, as it says them."""
+        return {m[1]: {MODEL.get(k, k): v for k, v in m.items()} for m in (self.registration or {}).get("models", [])}
 
     def is_ready(self, after_epoch):
         r, st = self.registration, self.status
