@@ -8,7 +8,7 @@
 struct picker {
 	struct model *m;
 	struct llama_sampler *chain;
-	bool is_plain; /* the greatest logit wins as it is: no need to copy and weigh the whole vocabulary */
+	bool is_plain; /* at most ends are forbidden, and the greatest logit wins: no need to weigh them all */
 	bool has_no_end;
 };
 
@@ -65,12 +65,12 @@ int picker_new(struct model *m, const struct sampling *s, struct picker **ret)
 		return ERR_NOMEM;
 	p->m = m;
 	p->chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
-	p->is_plain = s->temperature <= 0 && !has_penalties(s);
-	p->has_no_end = s->ignore_eos;
 	if (p->chain == NULL || !fill(p->chain, m, s)) {
 		picker_free(p);
 		return ERR_NOMEM;
 	}
+	p->has_no_end = s->ignore_eos;
+	p->is_plain = s->temperature <= 0 && llama_sampler_chain_n(p->chain) == (s->ignore_eos ? 1 : 0);
 	*ret = p;
 	return 0;
 }
