@@ -97,7 +97,7 @@ static struct span too_little(struct agent *a, const struct engine *e, const str
 	return OUT_TEXT(a,
 		"it needs %llu MiB (weights %llu, KV cache %llu for %llu x %llu tokens, work %llu); %llu MiB are taken and "
 		"%s is "
-		"%llu of %llu MiB (%s): lower context or parallel, or give it more",
+		"%llu of %llu MiB (%s): lower context, parallel or keep, or give it more",
 		MIB(need_of(e)), MIB(f->weights), MIB(f->kv), (unsigned long long)f->parallel, (unsigned long long)f->n_ctx,
 		MIB(f->work), MIB(v->used), limit, MIB(v->limit), MIB(v->total), v->is_cgroup ? "cgroup" : "box");
 }

@@ -349,6 +349,24 @@ void jobs_arm(struct hub *h, struct job *j)
 		timer_set(&h->timers, &j->timer, at);
 }
 
+/* In the words of an agent that is there and cannot, if there is one. */
+static void nobody_came(struct hub *h, struct job *j)
+{
+	LIST_EACH(l, &j->model->holds)
+	{
+		const struct hold *o = CONTAINER(l, struct hold, of_model);
+
+		if (!o->agent->routable || o->info->reason.n == 0)
+			continue;
+		buf_reset(&h->scratch);
+		buf_addf(&h->scratch, "the model is %s on %s: %.*s", model_state_names[o->info->state % MODEL_STATE_COUNT],
+			o->agent->id, SPAN_FMT(o->info->reason));
+		jobs_fail(h, j, CODE_NO_AGENT, buf_span(&h->scratch));
+		return;
+	}
+	jobs_fail(h, j, CODE_NO_AGENT, SPAN("none that fits has been online for a while; see `shoal agents`"));
+}
+
 static void queued_tick(struct hub *h, struct job *j)
 {
 	if (j->is_resting) {
@@ -366,7 +384,7 @@ static void queued_tick(struct hub *h, struct job *j)
 	if (route_is_possible(j))
 		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 	else
-		jobs_fail(h, j, CODE_NO_AGENT, SPAN("none that fits has been online for a while; see `shoal agents`"));
+		nobody_came(h, j);
 }
 
 static void linger_tick(struct hub *h, struct job *j)

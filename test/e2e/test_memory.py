@@ -76,7 +76,7 @@ def the_agent_starts_and_says_what_fits():
     equal({name: m["state"] for name, m in models.items()}, {"m": READY, "big": HELD, "other": HELD, "huge": FAILED})
     equal({name: m["slots"] for name, m in models.items()}, {"m": 2, "big": 2, "other": 2, "huge": 0})
     found = re.search(r"it needs (\d+) MiB \(weights \d+, KV cache (\d+) for 64 x 512 tokens, work \d+\); \d+ MiB are taken and "
-                      r"memory.hard is 152 of 160 MiB \(cgroup\): lower context or parallel", models["huge"]["reason"])
+                      r"memory.hard is 152 of 160 MiB \(cgroup\): lower context, parallel or keep", models["huge"]["reason"])
     check(found and int(found[1]) > 300 and int(found[2]) > 250, models["huge"]["reason"])
     b = wait_until(lambda: box().heartbeat if box().heartbeat and box().heartbeat.get("memory_total") else None, "a heartbeat")
     equal(b["memory_total"], LIMIT)
@@ -86,7 +86,7 @@ def the_agent_starts_and_says_what_fits():
 def what_can_never_fit_is_refused_with_figures():
     end, _ = run("huge1", "huge")
     equal((end["type"], end["code"]), (EV_REJECTED, RESOURCE_LIMIT_EXCEEDED))
-    check("lower context or parallel" in end["reason"], end["reason"])
+    check("lower context, parallel or keep" in end["reason"], end["reason"])
 
 
 @test

@@ -328,7 +328,7 @@ Test(memory, a_model_that_can_never_fit_says_what_to_lower)
 	cr_assert_eq(m->state, MODEL_FAILED);
 	cr_assert_eq(m->slots, 0);
 	says(m->reason, "it needs 204800 MiB (weights 204800, KV cache 0 for 2 x 4096 tokens, work 0)");
-	says(m->reason, "lower context or parallel");
+	says(m->reason, "lower context, parallel or keep");
 	job("j1", "b", PRIORITY_HIGH);
 	says(refused("j1")->reason, "it needs 204800 MiB");
 	file_takes(1, 20 * GIB); /* somebody put a smaller one there */

@@ -457,3 +457,20 @@ Test(hub_route, a_load_that_goes_on_is_told_to_the_client_and_no_stall)
 	}
 	cr_assert_not_null(rig_control(&r, CONTROL_CANCEL));
 }
+
+Test(hub_route, when_nobody_can_the_client_hears_why_in_the_agents_words)
+{
+	struct model_info failed = info("m", MODEL_FAILED, 0);
+	const struct hub_action *a = NULL;
+	char text[512];
+
+	failed.reason = SPAN("it needs 900 MiB: lower context");
+	agent_with("box-7", 1, 0, &failed, 1);
+	rig_submit(&r, rig_request("", false));
+	for (unsigned i = 0; i < 100 && (a = rig_answer(&r, ANSWER_ERROR)) == NULL; i++)
+		rig_keep_alive(&r, "box-7", 1000);
+	cr_assert_not_null(a);
+	cr_assert(span_is(a->answer.code, "NO_AGENT"));
+	cr_assert_eq(span_copy(a->answer.message, text, sizeof(text)), 0);
+	cr_assert_not_null(strstr(text, "the model is failed on box-7: it needs 900 MiB: lower context"), "%s", text);
+}
