@@ -24,7 +24,8 @@ enum engine_msg_type {
 	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
 	ENGINE_PONG,
 	/* agent -> engine */
-	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep */
+	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep,
+			   * min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
@@ -64,6 +65,10 @@ struct engine_msg {
 	uint64_t parallel, batch_tokens, prefill_chunk, threads; /* 0: the engine's choice */
 	bool fast; /* speed matters more than exact */
 	uint64_t keep; /* sequences beyond parallel, for prefixes of ended jobs */
+	uint64_t min_batch, max_batch; /* sequences in a step; 0: any */
+	uint64_t batch_wait_ms;        /* new jobs wait so long for min_batch of them while none runs */
+	bool batch_wait_adaptive;      /* only when as many are likely to come */
+	uint64_t prefill_gap;          /* percent: a step with a piece of a prompt of one without; 0: the engine's choice */
 	/* GENERATE */
 	struct span prompt;
 	const struct turn *turns;

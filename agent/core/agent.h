@@ -26,6 +26,8 @@ struct agent_model {
 	struct span name, path;
 	struct span digest;  /* 32 bytes expected, or empty */
 	uint64_t n_ctx, parallel, keep, batch_tokens, prefill_chunk, threads; /* as of ENGINE_LOAD */
+	uint64_t prefill_gap, min_batch, max_batch, batch_wait_ms;
+	bool batch_wait_adaptive;
 	bool exact; /* else its engine is told to be fast */
 	bool is_pinned; /* stays loaded, whoever else needs memory */
 	bool is_lazy;   /* loaded when the first job for it comes, not at the start */

@@ -231,6 +231,11 @@ static int hello(struct engine *e, const struct agent_event *in)
 	load->keep = m->max_sequences > 0 ? min_u64(e->model.keep, m->max_sequences - e->parallel) : e->model.keep;
 	load->batch_tokens = e->model.batch_tokens;
 	load->prefill_chunk = e->model.prefill_chunk;
+	load->prefill_gap = e->model.prefill_gap;
+	load->min_batch = e->model.min_batch;
+	load->max_batch = e->model.max_batch;
+	load->batch_wait_ms = e->model.batch_wait_ms;
+	load->batch_wait_adaptive = e->model.batch_wait_adaptive;
 	load->threads = e->model.threads;
 	load->fast = !e->model.exact;
 	return 0;

@@ -5,7 +5,10 @@
  * token budget goes to prompts, oldest first, in chunks.  So a long prompt slows the others
  * down by one chunk a step instead of stopping them.
  *
- * A chunk is taken whole or not at all: small leftovers would cost a pass each.  Pure. */
+ * While nobody generates the budget is batch_tokens, and a chunk is taken whole or not at all:
+ * small leftovers would cost a pass each.  Beside sequences that generate it is what pace.h has
+ * found to be bearable: prompts that may go in whole, else a few rows, to the oldest prompt first.
+ * Pure. */
 #ifndef ENGINE_PLAN_H
 #define ENGINE_PLAN_H
 
@@ -15,11 +18,16 @@
 struct plan_limits {
 	size_t batch_tokens; /* in one step; tokens of sequences that generate and one chunk always go in */
 	size_t chunk;        /* of a prompt */
+	size_t max_batch;    /* sequences in one step, 0: all; who waited longest comes first */
+	size_t beside;       /* rows of prompts beside sequences that generate, at least 1 */
+	size_t whole;        /* or prompts of so many tokens in all go in whole */
 };
 
 struct plan_seq {
 	size_t pending;     /* tokens known and not yet computed; 0: not in this step */
 	bool is_generating; /* pending is one token, the last one drawn */
+	bool is_short;      /* a prompt that may go in whole beside others, see pace.h */
+	size_t n_waited;    /* steps since it was last in one */
 	size_t n;           /* out: how many of them go into this step */
 };
 

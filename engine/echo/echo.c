@@ -344,6 +344,12 @@ int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 	return 0;
 }
 
+uint64_t model_chunks_us(const struct model *m)
+{
+	(void)m;
+	return 0;
+}
+
 void model_drop(struct model *m, size_t seq)
 {
 	m->seq[seq] = (struct sequence){ .tokens = m->seq[seq].tokens };

@@ -90,6 +90,8 @@ bool model_is_end(const struct model *m, uint32_t id);
 /* Computes all rows in one step.  Negative: nothing of it counts, the sequences in it are
  * to be dropped. */
 SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows);
+/* How much of the time the last model_compute() took was for sequences with more than one row. */
+uint64_t model_chunks_us(const struct model *m);
 /* What the model itself made of all its tokens after rows[i] of the last model_compute(), which
  * wanted logits; they last until the next one. */
 const float *model_logits(struct model *m, size_t i, size_t *ret_n);

@@ -164,6 +164,11 @@ size_t seq_n_answer(const struct seq *s)
 	return s->n_tokens - s->n_prompt;
 }
 
+size_t seq_n_brought(const struct seq *s)
+{
+	return s->n_prompt + s->n_prefix - s->n_cached;
+}
+
 bool seq_is_generating(const struct seq *s)
 {
 	return s->first_us != 0;

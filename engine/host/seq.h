@@ -22,6 +22,7 @@ struct seq {
 	size_t n_cached;          /* of them, held before the job began */
 	size_t max_tokens;        /* of the answer, all attempts together */
 	size_t n_shown;           /* index of the next token to show */
+	size_t n_waited;          /* steps since it was last in one */
 	struct sampling sampling; /* its stop strings are in text */
 	struct text text;
 	struct probs probs; /* of the tokens in text, where they are asked for */
@@ -47,6 +48,8 @@ void seq_drop(struct seq *s, struct model *m);
 void seq_fini(struct seq *s);
 /* Tokens of the answer so far, those of earlier attempts included. */
 size_t seq_n_answer(const struct seq *s);
+/* Tokens the model had to compute before the first new one. */
+size_t seq_n_brought(const struct seq *s);
 /* True when the model waits for one token only, the last one drawn. */
 bool seq_is_generating(const struct seq *s);
 /* The finish the answer has reached by its length alone, else FINISH_NONE. */

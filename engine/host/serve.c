@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "complain.h"
+#include "gather.h"
 #include "load.h"
+#include "pace.h"
 #include "place.h"
 #include "plan.h"
 #include "seq.h"
@@ -19,6 +21,9 @@ struct host {
 	struct link link;
 	struct model *model;
 	struct plan_limits limits;
+	struct pace pace;
+	struct gather_limits gather_limits;
+	struct gather gather;
 	struct seq *seqs; /* one for each sequence of the model */
 	size_t n_seqs, max_live;
 	uint64_t n_ended;  /* jobs: what a sequence was last used at */
@@ -29,14 +34,6 @@ struct host {
 	size_t *row_of;          /* live[i]'s place in rows */
 	bool has_quit;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static int say_error(struct host *h, uint64_t job, enum code code, const char *reason)
 {
@@ -56,7 +53,7 @@ static void forget(struct host *h, size_t at)
 
 static int finish(struct host *h, size_t at, enum finish how)
 {
-	int rc = seq_finish(h->live[at], &h->link, how, now_us());
+	int rc = seq_finish(h->live[at], &h->link, how, clock_us());
 
 	forget(h, at);
 	return rc;
@@ -101,6 +98,19 @@ static int say_loaded(struct host *h, const uint8_t digest[SHA256_SIZE])
 	return link_send(&h->link, &m);
 }
 
+static void read_schedule(struct host *h, const struct engine_msg *m, const struct model_config *config)
+{
+	size_t most = m->max_batch != 0 && m->max_batch < config->n_parallel ? (size_t)m->max_batch : config->n_parallel;
+
+	h->max_live = config->n_parallel;
+	h->limits = (struct plan_limits){ .batch_tokens = config->batch_tokens, .chunk = config->chunk };
+	h->limits.max_batch = most < config->n_parallel ? most : 0;
+	h->gather_limits = (struct gather_limits){ .min_batch = m->min_batch < most ? (size_t)m->min_batch : most,
+		.wait_us = m->batch_wait_ms * 1000,
+		.is_adaptive = m->batch_wait_adaptive };
+	pace_init(&h->pace, (double)m->prefill_gap / 100);
+}
+
 static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_REASON_MAX])
 {
 	struct model_config config = { .path = NULL };
@@ -109,7 +119,7 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 	int rc;
 
 	load_config(m, &config);
-	h->max_live = config.n_parallel;
+	read_schedule(h, m, &config);
 	if (config.n_sequences > model_max_sequences()) {
 		(void)snprintf(reason, MODEL_REASON_MAX, "The engine computes at most %zu sequences at once, not %zu.",
 			model_max_sequences(), config.n_sequences);
@@ -123,7 +133,6 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 	}
 	config.path = path;
 	config.file = link_take_fd(&h->link);
-	h->limits = (struct plan_limits){ .batch_tokens = config.batch_tokens, .chunk = config.chunk };
 	rc = load_model(&h->link, &config, &h->model, digest, reason);
 	close(config.file);
 	free(path);
@@ -170,13 +179,14 @@ static int on_generate(struct host *h, const struct engine_msg *m)
 		return say_error(h, m->job, CODE_CONFLICT, "A job of this number is running.");
 	if (h->n_live == h->max_live)
 		return say_error(h, m->job, CODE_QUEUE_FULL, "All sequences are taken.");
-	if (seq_start(&fresh, h->model, m, now_us(), &refusal) < 0)
+	if (seq_start(&fresh, h->model, m, clock_us(), &refusal) < 0)
 		return say_error(h, m->job, refusal.code, refusal.reason);
 	if (place_take(h->seqs, h->n_seqs, h->model, &fresh, &s) < 0) {
 		seq_fini(&fresh);
 		return say_error(h, m->job, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory for another job.");
 	}
 	h->live[h->n_live++] = s;
+	gather_arrived(&h->gather, s->received_us);
 	done = seq_finish_by_length(s, model_facts(h->model)->n_ctx);
 	return done != FINISH_NONE ? finish(h, h->n_live - 1, done) : 0;
 }
@@ -222,14 +232,19 @@ static void plan(struct host *h)
 {
 	for (size_t i = 0; i < h->n_live; i++)
 		h->plan[i] = (struct plan_seq){ .pending = h->live[i]->n_tokens - h->live[i]->n_computed,
-			.is_generating = seq_is_generating(h->live[i]) };
+			.is_generating = seq_is_generating(h->live[i]),
+			.is_short = seq_n_brought(h->live[i]) <= PACE_SHORT,
+			.n_waited = h->live[i]->n_waited };
+	pace_limit(&h->pace, &h->limits);
 	plan_step(&h->limits, h->plan, h->n_live);
+	for (size_t i = 0; i < h->n_live; i++)
+		h->live[i]->n_waited = h->plan[i].n > 0 ? 0 : h->live[i]->n_waited + 1;
 }
 
 static size_t make_rows(struct host *h)
 {
 	size_t n = 0;
-	uint64_t now = now_us();
+	uint64_t now = clock_us();
 
 	for (size_t i = 0; i < h->n_live; i++) {
 		struct seq *s = h->live[i];
@@ -268,7 +283,7 @@ static int advance(struct host *h, size_t at, enum finish *ret_done)
 	int rc = seq_draw(s, h->model, h->row_of[at], ret_done);
 
 	if (s->first_us == 0)
-		s->first_us = now_us();
+		s->first_us = clock_us();
 	if (rc == 0 && *ret_done == FINISH_NONE)
 		rc = seq_show(s, &h->link);
 	return rc;
@@ -299,18 +314,39 @@ static int take_results(struct host *h)
 
 static int step(struct host *h)
 {
+	uint64_t began_us, took_us, chunks_us;
+	size_t n;
+
 	plan(h);
-	if (model_compute(h->model, h->rows, make_rows(h)) < 0)
+	n = make_rows(h);
+	began_us = clock_us();
+	if (model_compute(h->model, h->rows, n) < 0)
 		return fail_step(h);
+	took_us = clock_us() - began_us;
+	chunks_us = model_chunks_us(h->model);
+	pace_took(&h->pace, h->plan, h->n_live, chunks_us, took_us > chunks_us ? took_us - chunks_us : 0);
 	return take_results(h);
 }
 
 /* ---- the loop ---- */
 
+/* As of poll(2) until a step can be done: new jobs may wait for company while none has begun. */
+static int wait_ms(const struct host *h)
+{
+	uint64_t us;
+
+	if (h->n_live == 0 || link_is_full(&h->link))
+		return -1;
+	for (size_t i = 0; i < h->n_live; i++)
+		if (h->live[i]->started_us != 0)
+			return 0;
+	us = gather_wait(&h->gather, &h->gather_limits, h->n_live, h->live[0]->received_us, clock_us());
+	return (int)((us + 999) / 1000);
+}
+
 static int turn(struct host *h)
 {
-	bool can_step = h->n_live > 0 && !link_is_full(&h->link);
-	int rc = link_turn(&h->link, can_step ? 0 : -1);
+	int rc = link_turn(&h->link, wait_ms(h));
 
 	/* All that the agent has said counts before the next step. */
 	while (rc > 0) {
@@ -318,7 +354,7 @@ static int turn(struct host *h)
 		if (rc == 0 && !h->has_quit)
 			rc = link_turn(&h->link, 0);
 	}
-	if (rc == 0 && !h->has_quit && h->n_live > 0 && !link_is_full(&h->link))
+	if (rc == 0 && !h->has_quit && wait_ms(h) == 0)
 		rc = step(h);
 	return rc;
 }

@@ -30,6 +30,7 @@ struct model {
 	struct exactness exact;
 	struct llama_batch batch;
 	size_t batch_cap;
+	uint64_t chunks_us;              /* of the last step */
 	const float **logits;            /* of each struct model_rows of the last step */
 	size_t *order;                   /* scratch of a step */
 	float **kept;                    /* of each sequence: logits of a chunk, which later passes overwrite */

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "adapter.h"
+#include "clock.h"
 
 /* ggml computes attention of a lone row with 512 cells or more in one piece for each thread, and
  * so gives other bits with another number of threads; cells are counted in steps of 256. */
@@ -48,16 +49,29 @@ static bool cut(struct model *m, size_t seq, size_t length)
 	return llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
 }
 
-/* Several rows of one sequence, in a pass of their own.  From the last layer's feed-forward on
+/* As many as fit, in parts of about one size: none is a row alone. */
+static int compute_parts(struct model *m, const struct model_rows *r)
+{
+	size_t most = m->exact.is_exact ? MODEL_EXACT_ROWS : m->batch_cap;
+	size_t n_parts = (r->n + most - 1) / most, k = 0;
+
+	for (size_t part = 1; part <= n_parts; part++) {
+		m->batch.n_tokens = 0;
+		for (; k < r->n * part / n_parts; k++)
+			add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 2 >= r->n);
+		if (llama_decode(m->ctx, m->batch) != 0)
+			return ERR_STATE;
+	}
+	return 0;
+}
+
+/* Several rows of one sequence, in passes of their own.  From the last layer's feed-forward on
  * llama.cpp computes only rows whose logits are wanted: they are never one alone either. */
 static int compute_chunk(struct model *m, const struct model_rows *r, const float **ret_logits)
 {
 	const float *logits;
 
-	m->batch.n_tokens = 0;
-	for (size_t k = 0; k < r->n; k++)
-		add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 2 >= r->n);
-	if (llama_decode(m->ctx, m->batch) != 0)
+	if (compute_parts(m, r) < 0)
 		return ERR_STATE;
 	if (!r->want_logits)
 		return 0;
@@ -131,12 +145,14 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 
 int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 {
+	uint64_t began_us = clock_us();
 	int rc;
 
 	/* Single rows last: their logits stay in place, those of chunks are copied. */
 	for (size_t i = 0; i < n_rows; i++)
 		if (rows[i].n > 1 && (rc = compute_chunk(m, &rows[i], &m->logits[i])) < 0)
 			return rc;
+	m->chunks_us = clock_us() - began_us;
 	return compute_singles(m, rows, n_rows);
 }
 
@@ -144,6 +160,11 @@ const float *model_logits(struct model *m, size_t i, size_t *ret_n)
 {
 	*ret_n = m->n_vocab;
 	return m->logits[i];
+}
+
+uint64_t model_chunks_us(const struct model *m)
+{
+	return m->chunks_us;
 }
 
 void model_drop(struct model *m, size_t seq)

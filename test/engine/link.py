@@ -22,6 +22,7 @@ STOP, LENGTH, CANCELLED = 1, 2, 3
 KEYS = {name: key for key, name in enumerate(
     "type job version build max_sequences percent n_ctx n_params size digest arch index ids text finish usage timings code "
     "reason path parallel batch_tokens prefill_chunk threads prompt turns sampling prefix exact fast".split(), 1)}
+KEYS.update(min_batch=40, max_batch=41, batch_wait_ms=42, batch_wait_adaptive=43, prefill_gap=44)
 KEYS.update(keep=31)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "

@@ -201,6 +201,26 @@ def a_job_without_cache_neither_finds_nor_leaves_anything():
 
 
 @test
+def a_long_prompt_comes_in_small_pieces_beside_a_running_answer():
+    prompt = "cold-room-4 door=open temp=11.2:HH " * 26
+    for exact in (True, False):
+        with engine(exact=exact, fast=not exact, n_ctx=512) as e:
+            running = e.start("a", ignore_eos=True, max_tokens=490)
+            check(e.recv()["type"] == TOKENS, "no token")
+            late = e.start(prompt, max_tokens=1)
+            beside, n = 0, None
+            while n is None:
+                m = e.recv()
+                if m["job"] == late and m["type"] == DONE:
+                    n = m["usage"]["prompt_tokens"]
+                elif m["job"] == running:
+                    beside += len(m.get("ids", []))
+            check(n > 256, "the prompt has only %d tokens" % n)
+            check(beside >= 15, "only %d tokens while a prompt of %d was computed" % (beside, n))
+            note("%d tokens beside a prompt of %d" % (beside, n))
+
+
+@test
 def weights_of_other_kinds_are_exact_as_well():
     for kind in ("f16", "q8_0", "q4_k"):
         with Engine(PROGRAM) as e:

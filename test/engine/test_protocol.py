@@ -277,6 +277,46 @@ def jobs_that_run_together_give_what_each_gives_alone():
 
 
 @test
+def new_jobs_wait_for_company_when_told_to():
+    with engine(min_batch=2, batch_wait_ms=60000) as e:
+        first = e.start(PROMPT, max_tokens=5, ignore_eos=True)
+        e.send(type=PING)
+        equal(e.recv()["type"], PONG, "the first word")
+        second = e.start(PROMPT, max_tokens=500, ignore_eos=True)
+        ids = []
+        while not ids:
+            m = e.recv()
+            ids += m["ids"] if m["job"] == first else []
+        third = e.start(PROMPT, max_tokens=5, ignore_eos=True)  # others run: it does not wait
+        while True:
+            m = e.recv()
+            check(m["type"] != DONE or m["job"] != second, "the third waited for the second to end")
+            if (m["type"], m["job"]) == (DONE, third):
+                break
+    with engine(min_batch=2, batch_wait_ms=50) as e:  # nobody comes
+        check(e.ask(PROMPT, max_tokens=5).end["timings"]["wait_us"] >= 50000, "it did not wait")
+    with engine(min_batch=2, batch_wait_ms=60000, batch_wait_adaptive=True) as e:  # nobody is likely to come
+        check(e.ask(PROMPT, max_tokens=5).end["timings"]["wait_us"] < 30000000, "it waited")
+
+
+@test
+def more_jobs_than_may_be_in_a_step_take_turns():
+    with engine(max_batch=2) as e, engine() as other:
+        jobs = {e.start(PROMPT, max_tokens=60, ignore_eos=True, seed=i): i for i in range(4)}
+        begun = []
+        answers = {job: [] for job in jobs}
+        while len(begun) < 4 or min(len(a) for a in answers.values()) < 60:
+            m = e.recv()
+            if m["type"] == TOKENS:
+                begun += [m["job"]] if m["job"] not in begun else []
+                answers[m["job"]] += m["ids"]
+            else:
+                check(len(begun) == 4, "one ended before all had begun")
+        for job, seed in jobs.items():
+            equal(answers[job], other.ask(PROMPT, max_tokens=60, ignore_eos=True, seed=seed).ids, "tokens")
+
+
+@test
 def their_frames_interleave():
     with engine() as e:
         a, b = (e.start(PROMPT, ignore_eos=True, max_tokens=100, seed=s) for s in (1, 2))
