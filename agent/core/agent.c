@@ -432,13 +432,19 @@ enum agent_phase agent_phase(const struct agent *a)
 	return a->phase;
 }
 
+/* One in quarantine is left alone for a long time: what powers it may rest meanwhile. */
+static bool runs_or_will(const struct engine *e)
+{
+	return engine_has_child(e) || (e->is_wanted && !e->is_quarantined);
+}
+
 struct agent_view agent_view(const struct agent *a)
 {
 	struct agent_view v = { .phase = a->phase, .n_running = report_busy(a), .n_models = a->n_engines };
 
 	for (size_t i = 0; i < a->n_engines; i++) {
 		v.n_failed += a->engines[i].has_failed;
-		v.has_engines |= a->engines[i].is_wanted || engine_has_child(&a->engines[i]);
+		v.has_engines |= runs_or_will(&a->engines[i]);
 	}
 	return v;
 }

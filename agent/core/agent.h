@@ -165,7 +165,7 @@ struct agent_view { /* what the lights of a box may show */
 	enum agent_phase phase;
 	size_t n_running; /* jobs */
 	size_t n_models, n_failed;
-	bool has_engines; /* one runs, or is to run */
+	bool has_engines; /* one runs, or is to run soon: not those in quarantine */
 };
 struct agent_view agent_view(const struct agent *a);
 const char *agent_phase_name(enum agent_phase p);

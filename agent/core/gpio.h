@@ -7,7 +7,7 @@
  *   fault    all is well      no model works   some models fail
  *
  * slow: 1 s on, 1 s off; fast: 1/8 s on, 1/8 s off; both begin with on.
- * enable is on while an engine runs or is to run, and gpio_config.enable_off_ms longer.
+ * enable is on while an engine runs or is to run soon, and gpio_config.enable_off_ms longer.
  *
  * The button: an edge counts when no other has followed for debounce_ms.  A press is
  * short when it ends before long_press_ms have passed, else long; a long one is told

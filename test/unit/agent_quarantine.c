@@ -215,6 +215,26 @@ Test(quarantine, an_operator_can_end_it)
 	into_quarantine(2); /* and has all its lives again, also with jobs of the same names */
 }
 
+Test(quarantine, what_powers_the_engine_may_rest_until_it_is_tried_again)
+{
+	cr_assert(agent_view(r.a).has_engines);
+	die_with("j1", 1);
+	cr_assert(agent_view(r.a).has_engines, "it is about to start again");
+	must_come_back();
+	die_with("j2", 1);
+	must_come_back();
+	die_with("j3", 1);
+	cr_assert_not(agent_view(r.a).has_engines);
+	cr_assert(comes_back(TRY_MS));
+	cr_assert(agent_view(r.a).has_engines, "there is power when it starts");
+	rig_hello(&r);
+	rig_exit(&r, 11);
+	cr_assert_not(agent_view(r.a).has_engines);
+	load("m", RIG_EPOCH);
+	cr_assert_not_null(rig_find(&r, AGENT_ACT_ENGINE_START, 0));
+	cr_assert(agent_view(r.a).has_engines);
+}
+
 Test(quarantine, an_agent_that_stops_loads_nothing)
 {
 	into_quarantine(1);
