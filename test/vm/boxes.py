@@ -37,4 +37,5 @@ def show(machine, name, *properties):
 
 
 def logged(machine, name):
-    return machine.check(f"journalctl -u {name} --no-pager -o cat")
+    """What it said since its last start."""
+    return machine.check(f"journalctl -u {name} --no-pager -o cat").rpartition(f"Starting {name}.service")[2]

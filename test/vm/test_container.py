@@ -12,6 +12,7 @@ from shoaltest.cluster import BIN
 from shoaltest.suite import Skip, check, equal, main, note, test
 from shoaltest.wait import wait_until
 from vmlab import Image, Lab, SetupError, host_suite, packages_of
+from vmlab.base import output
 
 PROGRAMS = [BIN / name for name in ("shoal-agent", "shoal-engine", "shoal-hub", "shoal")]
 QUESTION = {"model": "triage", "messages": [{"role": "user", "content": "cold-room-4 door=open temp=11.2:HH"}]}
@@ -29,7 +30,7 @@ def up():
 def two_boxes_boot():
     global box, broker
     try:
-        image = Image(host_suite(), "boxes", include=("mosquitto", "mosquitto-clients", *packages_of(*PROGRAMS)))
+        image = Image(host_suite(), "boxes", include=("mosquitto", "mosquitto-clients", *packages_of(output("ldd", *PROGRAMS))))
         boxes = [lab.container(name, image) for name in ("broker", "box")]
         lab.start()
     except SetupError as why:

@@ -68,7 +68,8 @@ class Apt:
 
     def field(self, package, name):
         """Of the newest version; "" when there is no such package."""
-        shown = output("apt-cache", *self._options(), "show", "--no-all-versions", package, check=False, stderr=subprocess.DEVNULL)
+        shown = output("apt-cache", *self._options(), "show", "--no-all-versions", package, check=False,
+                       stderr=subprocess.DEVNULL)
         m = re.search(rf"^{name}: (.*)$", shown, re.M)
         return m[1] if m else ""
 
@@ -89,4 +90,4 @@ def bootstrap(apt, root, packages, hooks=()):
     command += [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info")]
     command += [f"--aptopt={o}" for o in _settings_here()]
     command += [f"--customize-hook={h}" for h in hooks]
-    sh("nice", *command, apt.suite, root, *apt.sources, stdout=sys.stderr, env=dict(os.environ, LC_ALL="C.UTF-8"))
+    sh(*command, apt.suite, root, *apt.sources, stdout=sys.stderr, env=dict(os.environ, LC_ALL="C.UTF-8"))

@@ -75,7 +75,8 @@ class Container(Machine):
             if done.returncode != 0:
                 raise SetupError(f"this machine gives no tap device: {done.stderr.strip()}")
             self.lab.switch.plug_tap(self.name, socket.recv_fds(ours, 1, 1)[1][0])
-        subprocess.run([*self._enter("-n"), "sh", "-c", f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up"], check=True)
+        up = f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up"
+        subprocess.run([*self._enter("-n"), "sh", "-c", up], check=True)
 
     def _boot(self):
         # A control group of its own at each boot: with a shared one, services of one name in two containers were one to systemd.
@@ -132,7 +133,8 @@ class Container(Machine):
 
     def pull(self, remote, local):
         folder, name = os.path.split(remote.rstrip("/"))
-        tar = subprocess.run([*self._within(), "tar", "-c", "-C", folder or "/", name], stdout=subprocess.PIPE, check=True, timeout=60)
+        tar = subprocess.run([*self._within(), "tar", "-c", "-C", folder or "/", name], stdout=subprocess.PIPE, check=True,
+                             timeout=60)
         unpack(tar.stdout, remote, local)
 
     # ---- what befalls it ----

@@ -19,8 +19,8 @@ from .base import GUEST, Lock, cache, need, need_root, output, sh
 # What a minimal installation has and a package may count on.
 BASE = ("systemd-sysv", "udev", "dbus", "kmod", "iproute2", "netbase", "procps")
 # Consoles and jobs by the clock: they only take time.
-MASKED = ("getty@tty1.service serial-getty@.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer "
-          "e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer man-db.timer logrotate.timer "
+MASKED = ("getty@tty1.service serial-getty@.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer "
+          "e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer man-db.timer logrotate.timer "
           "systemd-firstboot.service").split()
 RECIPE = ("apt.py", "image.py", "kernel.py")
 OLD_S = 24 * 3600
@@ -58,12 +58,13 @@ class Image:
         return h.hexdigest()[:12]
 
 
-def packages_of(*programs):
-    """The packages with the shared libraries that programs of this machine load, as far as they are from packages."""
-    libraries = re.findall(r"=> (/\S+) \(", output("ldd", *programs))
-    names = {n.removeprefix("/usr") for lib in libraries for n in (lib, os.path.realpath(lib))}
+def packages_of(ldd, root="/"):
+    """The packages with the libraries in ldd's list, as far as they are from packages of the system there."""
+    libraries = re.findall(r"=> (/\S+) \(", ldd)
+    real = [os.path.realpath(f"{root}/{lib}").removeprefix(os.path.realpath(root).rstrip("/")) for lib in libraries]
+    names = {n.removeprefix("/usr") for n in (*libraries, *real)}
     names |= {f"/usr{n}" for n in names}  # /lib is /usr/lib; dpkg may know either name
-    owners = output("dpkg-query", "-S", *names, check=False, stderr=subprocess.DEVNULL)
+    owners = output("dpkg-query", f"--admindir={root}/var/lib/dpkg", "-S", *names, check=False, stderr=subprocess.DEVNULL)
     return tuple(sorted(set(re.findall(r"^([^:, ]+):", owners, re.M))))
 
 
@@ -91,8 +92,8 @@ def _make(image, path):
         if image.has_kernel:
             kernel.add(apt, root, out, work, image.has_gpio_sim)
         _finish(image, root)
-        sh("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d", root,
-           out / "root.raw", image.disk_size, stdout=subprocess.DEVNULL)
+        sh("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d",
+           root, out / "root.raw", image.disk_size, stdout=subprocess.DEVNULL)
         out.rename(path)
     print(f"     image {image.suite}-{image.name} made in {time.monotonic() - began:.0f} s", flush=True)
 

@@ -105,7 +105,7 @@ def _initrd(root, release, busybox):
 
 
 def _gpio_sim(apt, release, work):
-    """gpio-sim.ko, built from the kernel's own source package: Debian 12 and 13 do not ship it. Once for each kernel, then cached."""
+    """gpio-sim.ko, built from the kernel's own source package, as Debian 12 and 13 do not ship it; cached for each kernel."""
     headers = f"linux-headers-{release}"
     version = apt.field(headers, "Version")
     module = cache() / f"modules/gpio-sim-{release}-{version}.ko"
@@ -130,7 +130,7 @@ def _gpio_sim(apt, release, work):
         (build / ("gpio-sim-core.c" if f.name == "gpio-sim.c" else f.name)).write_text(text)
     objects = " ".join(f.with_suffix(".o").name for f in build.glob("*.c"))
     (build / "Kbuild").write_text(f"obj-m := gpio-sim.o\ngpio-sim-y := {objects}\n")
-    sh("nice", "chroot", root, "make", "-s", "-C", f"/usr/src/linux-headers-{release}", "M=/build", "modules", stdout=sys.stderr,
+    sh("chroot", root, "make", "-s", "-C", f"/usr/src/linux-headers-{release}", "M=/build", "modules", stdout=sys.stderr,
        env=dict(os.environ, LC_ALL="C.UTF-8"))
     sh("chroot", root, "strip", "--strip-debug", "/build/gpio-sim.ko", check=False)
     part = module.with_suffix(".part")

@@ -3,7 +3,6 @@ import base64
 import hashlib
 import inspect
 import json
-import os
 import secrets
 import select
 import shlex
