@@ -23,15 +23,19 @@ void detail_age(uint64_t ms, char *ret, size_t size)
 		snprintf(ret, size, "%" PRIu64 " d", s / 86400);
 }
 
-/* Control characters and the like from elsewhere must not reach a terminal. */
+void detail_text(struct span text)
+{
+	for (size_t i = 0; i < text.n; i++)
+		putchar((unsigned char)text.p[i] < ' ' || text.p[i] == 0x7f ? '?' : text.p[i]);
+	putchar('\n');
+}
+
 static void put(const char *label, struct span text)
 {
 	if (text.n == 0)
 		return;
 	printf("%-12s", label);
-	for (size_t i = 0; i < text.n; i++)
-		putchar((unsigned char)text.p[i] < ' ' || text.p[i] == 0x7f ? '?' : text.p[i]);
-	putchar('\n');
+	detail_text(text);
 }
 
 static void put_list(const char *label, const struct span *list, size_t n, const char *sep)

@@ -6,6 +6,8 @@
 
 /* "0.4 s", "12 s", "3 min", "5 h", "2 d". */
 void detail_age(uint64_t ms, char *ret, size_t size);
+/* A line of it; control characters and the like from elsewhere must not reach a terminal. */
+void detail_text(struct span text);
 /* Prints it; an exit code. */
 int detail_print(const struct api_agent *a);
 

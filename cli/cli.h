@@ -18,7 +18,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct command cmd_up, cmd_run, cmd_agents;
+extern const struct command cmd_up, cmd_run, cmd_agents, cmd_load;
 
 /* "shoal CMD: sentence" on stderr; returns exit_code. */
 int cli_fail(int exit_code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -7,10 +7,9 @@
 
 #include "agent_detail.h"
 #include "api.h"
-#include "http_client.h"
+#include "ask.h"
 #include "table.h"
 
-#define TIMEOUT_MS 10000
 #define BODY_MAX ((size_t)64 << 20)
 
 static const char usage[] = "usage: shoal agents [--http URL] [--json] [NAME]\n"
@@ -28,7 +27,6 @@ static const struct option options[] = {
 };
 
 struct query {
-	struct loop *loop;
 	const char *url, *name; /* name: of the one that is asked for; NULL: all */
 	struct buf body;
 	bool is_json;
@@ -85,6 +83,21 @@ static int add_row(struct table *t, const struct api_agent *a)
 	return rc;
 }
 
+/* Below the table: a column would be cut where it matters. */
+static void print_reasons(const struct api_agents *list)
+{
+	for (size_t i = 0; i < list->n_agents; i++)
+		for (size_t k = 0; k < list->agents[i].n_models; k++) {
+			const struct api_agent_model *m = &list->agents[i].models[k];
+
+			if (m->reason.n == 0)
+				continue;
+			printf("\n%.*s, %.*s (%.*s):\n  ", SPAN_FMT(list->agents[i].id), SPAN_FMT(m->name),
+				SPAN_FMT(m->state));
+			detail_text(m->reason);
+		}
+}
+
 static int print_table(const struct api_agents *list)
 {
 	struct table *t = NULL;
@@ -100,6 +113,8 @@ static int print_table(const struct api_agents *list)
 	if (rc == 0)
 		rc = table_print(t);
 	table_free(t);
+	if (rc == 0)
+		print_reasons(list);
 	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
 }
 
@@ -127,64 +142,11 @@ static int print_body(const struct query *q)
 	return rc;
 }
 
-static void on_data(void *ctx, struct span bytes)
-{
-	struct query *q = ctx;
-
-	buf_add_span(&q->body, bytes);
-}
-
-static void on_done(void *ctx, long status, const char *why)
-{
-	struct query *q = ctx;
-
-	if (status == 0)
-		loop_exit(q->loop,
-			cli_fail(CLI_UNAVAILABLE, "no answer from the hub at %s: %s. Is 'shoal up' running?", q->url, why));
-	else if (status != 200 || q->body.err < 0)
-		loop_exit(q->loop,
-			cli_fail(CLI_UNAVAILABLE, "%s answers with HTTP status %ld and not as a hub does", q->url, status));
-	else
-		loop_exit(q->loop, print_body(q));
-}
-
-static void on_stop(void *ctx, int signo)
-{
-	struct query *q = ctx;
-
-	(void)signo;
-	loop_exit(q->loop, CLI_CANCELLED);
-}
-
-static int ask(struct query *q)
-{
-	static const struct http_callbacks cb = { .data = on_data, .done = on_done };
-	struct http_client *client = NULL;
-	struct http_request *request = NULL;
-	char url[2048];
-	size_t n = strlen(q->url);
-	int rc;
-
-	while (n > 0 && q->url[n - 1] == '/')
-		n--;
-	if (snprintf(url, sizeof(url), "%.*s/api/v1/agents", (int)n, q->url) >= (int)sizeof(url))
-		return cli_fail(CLI_USAGE, "the address is too long");
-	rc = loop_new(on_stop, q, &q->loop);
-	if (rc == 0)
-		rc = http_client_new(q->loop, &client);
-	if (rc == 0)
-		rc = http_start(client, url, NULL, TIMEOUT_MS, &cb, q, &request);
-	if (rc == 0)
-		rc = loop_run(q->loop);
-	http_client_free(client);
-	loop_free(q->loop);
-	return rc < 0 ? cli_fail(CLI_INTERNAL, "the event loop failed: %s", err_text(rc)) : rc;
-}
-
 static int agents_main(int argc, char **argv)
 {
 	struct query q = { .body = BUF_INIT(BODY_MAX) };
 	const char *url = NULL;
+	long status = 0;
 	int opt, rc;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -199,7 +161,9 @@ static int agents_main(int argc, char **argv)
 	if (optind < argc)
 		return cli_fail(CLI_USAGE, "'%s' is not an option; 'shoal help agents' lists them", argv[optind]);
 	q.url = cli_url(url);
-	rc = ask(&q);
+	rc = ask_hub(q.url, "/api/v1/agents", NULL, &q.body, &status);
+	if (rc == CLI_OK)
+		rc = status == 200 ? print_body(&q) : ask_refused(q.url, buf_span(&q.body), status);
 	buf_fini(&q.body);
 	return rc;
 }

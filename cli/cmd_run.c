@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "id.h"
 
 static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
@@ -93,18 +94,8 @@ void run_end_line(struct run *r)
 
 int run_refused(struct run *r, struct span code, struct span message, long http)
 {
-	const struct code_info *info = code_by_name(code);
-
-	for (unsigned i = 1; info == NULL && i <= CODE_MAX; i++) {
-		if (code_info(i)->http == http)
-			info = code_info(i);
-	}
-	if (info == NULL)
-		info = code_info(CODE_INTERNAL_ERROR);
 	run_end_line(r);
-	if (message.n == 0)
-		message = span_of(info->text);
-	return cli_fail(info->exit, "%.*s (%s)", SPAN_FMT(message), info->name);
+	return ask_refused_as(code, message, http);
 }
 
 /* HOST, HOST:PORT or [ADDRESS]:PORT. */

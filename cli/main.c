@@ -10,7 +10,7 @@
 
 #define DEFAULT_URL "http://127.0.0.1:8080"
 
-static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_agents };
+static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_agents, &cmd_load };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]), NAME_MAX_LEN = 32 };
 
 static const struct command *current; /* whose name errors begin with */

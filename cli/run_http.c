@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "ask.h"
 #include "http_client.h"
 #include "json.h"
 
@@ -50,16 +51,8 @@ static void on_stop(void *ctx, int signo)
 
 static int refused_by(struct http_run *h, struct span document, long status)
 {
-	struct api_chunk chunk = { 0 };
-	void *memory = NULL;
-	int rc;
-
-	if (api_decode(&api_chunk_type, document, &chunk, &memory) == 0 && msg_has(&chunk, API_CHUNK_ERROR))
-		rc = run_refused(h->run, chunk.error.code, chunk.error.message, status);
-	else
-		rc = cli_fail(CLI_UNAVAILABLE, "%s answers with HTTP status %ld and not as a hub does", h->run->url, status);
-	free(memory);
-	return rc;
+	run_end_line(h->run);
+	return ask_refused(h->run->url, document, status);
 }
 
 static void on_event(struct http_run *h, struct span document)

@@ -195,3 +195,11 @@ static const struct msg_field jobs_fields[] = {
 };
 const struct msg_type api_jobs_type = MSG_TYPE("api-jobs", T, jobs_fields);
 #undef T
+
+#define T struct api_load
+static const struct msg_field load_fields[] = {
+	MSG_F_TEXT(T, agent, 1, 0, TEXT_MAX),
+	MSG_F_TEXT(T, model, 2, MSG_REQ, PROTO_MAX_NAME),
+};
+const struct msg_type api_load_type = MSG_TYPE("api-load", T, load_fields);
+#undef T

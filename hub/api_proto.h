@@ -120,6 +120,11 @@ struct api_jobs {
 	size_t n_jobs;
 };
 
-extern const struct msg_type api_status_type, api_agents_type, api_jobs_type;
+struct api_load { /* what is asked, and the answer: that it was passed on */
+	uint64_t has;
+	struct span agent, model;
+};
+
+extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_load_type;
 
 #endif

@@ -5,12 +5,16 @@
 #include <time.h>
 
 #include "api.h"
+#include "api_proto.h"
+#include "doc.h"
 #include "id.h"
+#include "json.h"
 #include "log.h"
 #include "openai.h"
 #include "page.h"
 #include "server.h"
 
+#define AGENTS_PATH "/api/v1/agents/"
 #define HTTP_USER "http" /* until there are keys, whoever reaches the port is one user */
 #define DOC_MAX ((size_t)32 << 20)
 #define FINGERPRINTS 8
@@ -291,6 +295,48 @@ static void serve_jobs(struct front *f, struct http_call *c)
 	reply_json(f, c, 200);
 }
 
+/* POST /api/v1/agents/<agent>/load {"model":…} */
+static bool parse_load(struct front *f, struct http_call *c, struct api_load *ret)
+{
+	static const struct span begin = SPAN(AGENTS_PATH), end = SPAN("/load");
+	struct span path = http_path(c);
+	struct span rest = span_mem(path.p + begin.n, path.n - begin.n); /* the route begins so */
+
+	if (rest.n <= end.n || !span_eq(span_mem(rest.p + rest.n - end.n, end.n), end))
+		return false;
+	arena_reset(&f->arena);
+	*ret = (struct api_load){ 0 };
+	if (json_decode(&api_load_type, http_body(c), &f->arena, ret, NULL) < 0)
+		ret->model = SPAN_NONE;
+	ret->agent = span_mem(rest.p, rest.n - end.n);
+	return true;
+}
+
+static void serve_agent(struct front *f, struct http_call *c)
+{
+	static const char *const sentences[] = {
+		[CODE_NOT_FOUND] = "there is no such agent; GET /api/v1/agents lists them",
+		[CODE_NO_AGENT] = "the agent, or the hub itself, is not connected to the broker",
+		[CODE_MODEL_UNKNOWN] = "the agent is not configured for this model; GET /api/v1/agents lists what it holds",
+		[CODE_BAD_REQUEST] = "the body must be {\"model\": NAME}",
+	};
+	struct api_load load;
+	struct openai_fault fault;
+	enum code code = CODE_NOT_FOUND;
+
+	if (parse_load(f, c, &load))
+		code = load.model.n > 0 ? hub_can_load(server_hub(f->server), load.agent, load.model) : CODE_BAD_REQUEST;
+	if (code != CODE_OK) {
+		fault = openai_fault(code, NULL, NULL, "%s", sentences[code]);
+		reply_fault(f, c, &fault, NULL);
+		return;
+	}
+	log_notice("http", "agent %.*s is told to load model %.*s", SPAN_FMT(load.agent), SPAN_FMT(load.model));
+	server_event(f->server, &(struct hub_event){ .type = HUB_EV_LOAD, .agent = load.agent, .model = load.model });
+	doc_add(&api_load_type, &load, &f->doc);
+	reply_json(f, c, 202);
+}
+
 static void serve_check(struct front *f, struct http_call *c, bool is_fine, const char *why)
 {
 	buf_addf(&f->doc, "{\"status\":\"%s\",\"reason\":\"%s\"}\n", is_fine ? "ok" : "unavailable", why);
@@ -340,6 +386,7 @@ static const struct route {
 	{ "/v1/models/", true, false, serve_model },
 	{ "/api/v1/status", false, false, serve_status },
 	{ "/api/v1/agents", false, false, serve_agents },
+	{ AGENTS_PATH, true, true, serve_agent },
 	{ "/api/v1/jobs", false, false, serve_jobs },
 	{ "/healthz", false, false, serve_health },
 	{ "/readyz", false, false, serve_ready },

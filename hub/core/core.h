@@ -9,6 +9,7 @@
  *   jobs.c     a job's life: states, queueing, cancel, its one end
  *   route.c    which agent gets which job
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
+ *   admin.c    what an operator asks of an agent
  *   view.c     what pages and tests may see
  *
  * Objects that go in a step are freed at the start of the next one (act_trash), so
@@ -293,5 +294,8 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 void attempt_resend(struct hub *h, struct job *j);
 uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
 void attempt_tick(struct hub *h, struct job *j);
+
+/* admin.c */
+void admin_load(struct hub *h, const struct hub_event *ev);
 
 #endif

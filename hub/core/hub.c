@@ -131,6 +131,7 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	case HUB_EV_SUBMIT: submit_event(h, ev); break;
 	case HUB_EV_CANCEL: jobs_cancel_event(h, ev); break;
 	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;
+	case HUB_EV_LOAD: admin_load(h, ev); break;
 	case HUB_EV_PERSISTED: jobs_persisted(h, ev); break;
 	case HUB_EV_TICK: break;
 	}

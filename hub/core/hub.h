@@ -81,13 +81,15 @@ enum hub_event_type {
 	HUB_EV_SUBMIT,       /* user, reply, submit */
 	HUB_EV_CANCEL,       /* user, cancel */
 	HUB_EV_CLIENT_GONE,  /* user: jobs with cancel_on_disconnect end; or reply.conn != 0: jobs of that connection end */
+	HUB_EV_LOAD,         /* agent, model: an operator wants it loaded there, whatever was before */
 	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
 	HUB_EV_TICK
 };
 
 struct hub_event {
 	enum hub_event_type type;
-	struct span agent; /* topic level: who says it */
+	struct span agent; /* topic level: who says it; LOAD: who is to do it */
+	struct span model;
 	struct span user;
 	struct hub_reply reply;
 	uint64_t seq;
@@ -175,6 +177,9 @@ void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
 /* Distinct models over all agents, once each, with how many hold it ready. */
 void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct model_info *m, uint64_t n_ready), void *ctx);
+/* Whether HUB_EV_LOAD would reach anyone: CODE_OK; NOT_FOUND: no such agent; NO_AGENT: it, or the hub, is not
+ * connected; MODEL_UNKNOWN: it is not configured for that model. */
+enum code hub_can_load(const struct hub *h, struct span agent, struct span model);
 /* True while leases are frozen; *ret_why is a static sentence. */
 bool hub_is_blind(const struct hub *h, const char **ret_why);
 

@@ -93,7 +93,11 @@ function modelsOf(a) {
 		e.title = m.state + (m.reason ? ": " + m.reason : "");
 		box.append(e);
 	}
-	return a.models.length ? box : "–";
+	// What does not work says why, not only to those who point at it.
+	const why = a.state === "offline" ? [] : a.models.filter((m) => m.reason && m.state !== "loading");
+	const f = document.createDocumentFragment();
+	f.append(a.models.length ? box : "–", ...why.map((m) => element("span", "sub", m.name + ": " + m.reason)));
+	return f;
 }
 
 const hardware = (a) => {

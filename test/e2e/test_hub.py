@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """The hub's life: starting, stopping, losing its broker; clients over MQTT with stock tools."""
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
 from hubtest import BIN, Reader, Stack, connect, events, raw, request
 from shoaltest import cbor
+from shoaltest.cluster import children, run_shoal
 from shoaltest.mqtt import PREFIX, Client
 from shoaltest.suite import Skip, check, equal, main, note, test
 from shoaltest.wait import wait_until
@@ -145,6 +148,51 @@ def the_page_shows_what_agents_say_as_text_only():
     check('data-key="box-1"' in page and 'data-key="evil"' in page, page[-3000:])
     check("&lt;img src=x" in page and "<img src=x" not in page and "<title>shoal</title>" in page, page[-3000:])
     check('data-state="up"' in page and "No agent has announced itself" in page, page[:3000])
+
+
+# ---- a model in quarantine ----
+
+
+def ask_to_load(agent, body, method="POST"):
+    status, _, answer = request(stack.port, method, f"/api/v1/agents/{agent}/load", body)
+    return status, json.loads(answer)
+
+
+def box_1():
+    return next(a for a in stack.list_agents() if a["id"] == "box-1")
+
+
+@test
+def a_quarantine_is_shown_with_its_reason_and_lifted_by_hand():
+    agent = stack.agents[0].popen.pid
+    for _ in range(3):
+        engine = wait_until(lambda: box_1()["models"][0]["state"] == "ready" and children(agent), "the engine runs")[0]
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: engine not in children(agent) and box_1()["models"][0]["state"] != "ready", "it is gone")
+    model = wait_until(lambda: box_1()["models"][0]["state"] == "quarantined" and box_1()["models"][0], "quarantined")
+    check("died 3 times" in model["reason"], model)
+    url = f"http://127.0.0.1:{stack.port}"
+    shown = run_shoal("agents", "--http", url).stdout
+    check("echo (quarantined)" in shown and "died 3 times" in shown, shown)
+    page = rendered(url) if shutil.which("chromium") else "died 3 times"
+    check("died 3 times" in page, page[-3000:])
+    told = run_shoal("load", "--http", url, "box-1", "echo")
+    equal((told.returncode, told.stdout.split(";")[0]), (0, "box-1 loads echo"), told.stderr)
+    wait_until(lambda: box_1()["models"][0]["state"] == "ready", "it is loaded")
+    equal(request(stack.port, "POST", "/v1/chat/completions", CHAT)[0], 200)
+
+
+@test
+def a_load_that_reaches_nobody_is_refused_in_a_sentence():
+    equal(ask_to_load("box-1", {"model": "echo"}), (202, {"agent": "box-1", "model": "echo"}))
+    for agent, body, status, code in [("nobody", {"model": "echo"}, 404, "not_found"), ("box-1", {"model": "x"}, 404, "model_not_found"),
+                                      ("box-1", {}, 400, "bad_request"), ("box-1", b"{", 400, "bad_request")]:
+        got, answer = ask_to_load(agent, body)
+        equal((got, answer["error"]["code"]), (status, code), f"{agent} {body}")
+    equal(ask_to_load("box-1", b"", method="GET")[0], 405)
+    refused = run_shoal("load", "--http", f"http://127.0.0.1:{stack.port}", "nobody", "echo")
+    equal(refused.returncode, 66, refused.stderr)
+    check("no such agent" in refused.stderr, refused.stderr)
 
 
 # ---- the hub and its broker ----

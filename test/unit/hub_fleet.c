@@ -598,3 +598,40 @@ Test(hub_fleet, each_model_is_listed_once_with_how_many_hold_it_ready)
 	hub_each_model(r.h, see_model, &s);
 	cr_assert_eq(s.n, 1, "a model nobody lists any more is gone");
 }
+
+/* ---- what an operator asks ---- */
+
+static void load(const char *agent, const char *model)
+{
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_LOAD, .agent = span_of(agent), .model = span_of(model) });
+}
+
+Test(hub_fleet, a_model_can_be_asked_for_where_it_is_configured)
+{
+	rig_agent(&r, "a", 3, 1, 1);
+	cr_assert_eq(hub_can_load(r.h, SPAN("a"), SPAN("m")), CODE_OK);
+	load("a", "m");
+	cr_assert_eq(rig_count(&r, HUB_ACT_CONTROL), 1);
+	cr_assert(span_is(rig_control(&r, CONTROL_LOAD)->agent, "a"));
+	cr_assert(span_is(rig_control(&r, CONTROL_LOAD)->control.model, "m"));
+	cr_assert_eq(rig_control(&r, CONTROL_LOAD)->control.epoch, 3);
+}
+
+Test(hub_fleet, what_nobody_could_do_is_not_asked)
+{
+	rig_agent(&r, "a", 1, 1, 1);
+	cr_assert_eq(hub_can_load(r.h, SPAN("zz"), SPAN("m")), CODE_NOT_FOUND);
+	cr_assert_eq(hub_can_load(r.h, SPAN("a"), SPAN("other")), CODE_MODEL_UNKNOWN);
+	load("zz", "m");
+	cr_assert_eq(rig_count(&r, HUB_ACT_CONTROL), 0);
+	load("a", "other");
+	cr_assert_eq(rig_count(&r, HUB_ACT_CONTROL), 0);
+	rig_status(&r, "a", 1, 1, AGENT_OFFLINE);
+	rig_pass(&r, 1000);
+	cr_assert_eq(hub_can_load(r.h, SPAN("a"), SPAN("m")), CODE_NO_AGENT);
+	load("a", "m");
+	cr_assert_eq(rig_count(&r, HUB_ACT_CONTROL), 0);
+	rig_simple(&r, HUB_EV_LINK_DOWN);
+	rig_agent(&r, "b", 1, 1, 1);
+	cr_assert_eq(hub_can_load(r.h, SPAN("b"), SPAN("m")), CODE_NO_AGENT, "the hub itself is cut off");
+}
