@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "cgroup.h"
+#include "benchfile.h"
 #include "engine_link.h"
 #include "files.h"
 #include "hw.h"
@@ -34,6 +35,7 @@ struct daemon {
 	struct panel *panel; /* NULL: the box has none */
 	struct hw hw;
 	struct probes *probes;
+	struct benchfile benches; /* what is added later the core knows by itself */
 	struct engine_link *engines[AGENT_MAX_MODELS];
 	struct model_file files[AGENT_MAX_MODELS];
 	struct loop_timer *tick, *sample;
@@ -76,6 +78,15 @@ static void send_to_engine(struct daemon *d, size_t i, const struct engine_msg *
 	engine_link_send(d->engines[i], m, fd);
 }
 
+static void keep_bench(struct daemon *d, const struct agent_bench *b)
+{
+	int rc = benchfile_add(&d->benches, b);
+
+	if (rc < 0)
+		log_warn("agent", "how fast a model is cannot be kept in state_dir: %s; it is measured again after a restart",
+			strerror(-rc));
+}
+
 static void carry_out(struct daemon *d, const struct agent_action *act)
 {
 	switch (act->type) {
@@ -86,6 +97,7 @@ static void carry_out(struct daemon *d, const struct agent_action *act)
 	case AGENT_ACT_ENGINE_START: start_engine(d, act->engine); break;
 	case AGENT_ACT_ENGINE_SEND: send_to_engine(d, act->engine, &act->engine_msg); break;
 	case AGENT_ACT_ENGINE_KILL: engine_link_kill(d->engines[act->engine]); break;
+	case AGENT_ACT_BENCHED: keep_bench(d, act->bench); break;
 	case AGENT_ACT_LOG: log_at((enum log_level)act->level, act->where, "%.*s", SPAN_FMT(act->text)); break;
 	case AGENT_ACT_STOPPED: mqtt_close(d->mqtt, GOODBYE_MS, on_goodbye); break;
 	}
@@ -262,6 +274,7 @@ static int look_at_box(struct daemon *d)
 	int rc = probes_new("", d->set->state_dir, &d->probes);
 
 	hw_read("", &d->hw);
+	benchfile_read(statedir_fd(d->state), &d->benches);
 	if (rc == 0)
 		probes_describe(d->probes, &d->hw.said);
 	return rc;
@@ -297,6 +310,9 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.quarantine_window_ms = s->engine.quarantine_window_ms,
 		.quarantine_ms = s->engine.quarantine_ms,
 		.register_when_warm = s->register_when == REGISTER_WARM,
+		.benchmark = s->benchmark,
+		.benches = d->benches.list,
+		.n_benches = d->benches.n,
 		.models = models,
 		.n_models = s->n_models,
 		.labels = labels,

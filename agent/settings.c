@@ -113,6 +113,8 @@ static const struct config_option options[] = {
 		.def = "300000", .unit = "ms", .help = "deaths further apart do not count together" },
 	{ "engine.quarantine_ms", CONFIG_UINT, AT(engine.quarantine_ms), .min = 1000, .max = 24 * HOUR_MS, .def = "900000",
 		.unit = "ms", .help = "until it is tried once more" },
+	{ "benchmark", CONFIG_BOOL, AT(benchmark), .def = "true",
+		.help = "measure how fast a model is when its engine is first at rest; never in the way of a job" },
 	{ "models", CONFIG_GROUPS, AT(models), AT(n_models), .max = AGENT_MAX_MODELS, .def = "", .groups = &model_schema,
 		.help = "what this agent serves" },
 	{ "register_when", CONFIG_ENUM, AT(register_when), .def = "warming", .names = register_names,

@@ -38,6 +38,7 @@ struct settings {
 		uint64_t load_timeout_ms, token_timeout_ms, prompt_timeout_ms, backoff_min_ms, backoff_max_ms;
 		uint64_t quarantine_deaths, quarantine_window_ms, quarantine_ms;
 	} engine;
+	bool benchmark;
 	struct model_settings *models;
 	size_t n_models;
 	unsigned register_when; /* REGISTER_WARMING or REGISTER_WARM */

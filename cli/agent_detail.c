@@ -105,9 +105,18 @@ static void print_pressure(const struct sensors *s)
 			(double)s->psi_memory / 100, (double)s->psi_io / 100);
 }
 
+static void speed(double tokens_per_s, char *ret, size_t size)
+{
+	if (tokens_per_s > 0)
+		(void)snprintf(ret, size, "%.*f", tokens_per_s < 100 ? 1 : 0, tokens_per_s);
+	else
+		(void)snprintf(ret, size, "–");
+}
+
 static int print_models(const struct api_agent *a)
 {
 	static const struct table_column columns[] = { { .name = "MODEL" }, { .name = "STATE" },
+		{ .name = "READS/S", .is_right = true }, { .name = "WRITES/S", .is_right = true },
 		{ .name = "REASON", .may_cut = true } };
 	struct table *t = NULL;
 	int rc = table_new(columns, sizeof(columns) / sizeof(columns[0]), &t);
@@ -115,8 +124,11 @@ static int print_models(const struct api_agent *a)
 	for (size_t i = 0; i < a->n_models && rc == 0; i++) {
 		const struct api_agent_model *m = &a->models[i];
 		char *name = span_str(m->name), *state = span_str(m->state), *reason = span_str(m->reason);
-		const char *cells[] = { name, state, reason };
+		char reads[32], writes[32];
+		const char *cells[] = { name, state, reads, writes, reason };
 
+		speed(m->prefill_tokens_per_s, reads, sizeof(reads));
+		speed(m->decode_tokens_per_s, writes, sizeof(writes));
 		rc = name != NULL && state != NULL && reason != NULL ? table_add(t, cells) : ERR_NOMEM;
 		free(name);
 		free(state);

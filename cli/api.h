@@ -46,6 +46,7 @@ struct api_models { /* GET /v1/models */
 struct api_agent_model {
 	uint64_t has;
 	struct span name, state, reason;
+	double prefill_tokens_per_s, decode_tokens_per_s; /* 0: not measured */
 };
 
 struct api_agent {

@@ -88,6 +88,8 @@ static const struct msg_field model_info_fields[] = {
 	MSG_F_UINT(T, slots, MODEL_INFO_SLOTS, 0, 4096),
 	MSG_F_UINT(T, memory, 11, 0, ANY),
 	MSG_F_BOOL(T, pinned, 12, 0),
+	MSG_F_UINT(T, prefill_milli, 14, 0, ANY),
+	MSG_F_UINT(T, decode_milli, 15, 0, ANY),
 	MSG_F_BOOL(T, exact, 18, 0),
 };
 #undef T

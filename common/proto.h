@@ -125,6 +125,7 @@ struct model_info {
 	uint64_t slots;  /* jobs of it that run at once, also if it has to be loaded first; 0: none now */
 	uint64_t memory; /* bytes it takes when it is loaded, by estimate */
 	bool pinned;     /* stays loaded */
+	uint64_t prefill_milli, decode_milli; /* tokens a second x 1000 of one stream, measured when first loaded; 0: not yet */
 	bool exact; /* equal engines that say so give equal tokens, also after a failover */
 };
 enum { MODEL_INFO_SLOTS = 10 };

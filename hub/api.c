@@ -53,11 +53,19 @@ static void add_models(const struct registration *r, struct api_agent *a)
 
 	if (models == NULL)
 		return;
-	for (size_t i = 0; i < r->n_models; i++)
-		models[i] = (struct api_held_model){ .name = r->models[i].name,
-			.state = r->models[i].state,
-			.load_percent = r->models[i].load_percent,
-			.reason = r->models[i].reason };
+	for (size_t i = 0; i < r->n_models; i++) {
+		const struct model_info *m = &r->models[i];
+
+		models[i] = (struct api_held_model){
+			.name = m->name, .state = m->state, .load_percent = m->load_percent, .reason = m->reason
+		};
+		if (m->decode_milli == 0)
+			continue; /* not measured */
+		models[i].prefill_tokens_per_s = (double)m->prefill_milli / 1000;
+		models[i].decode_tokens_per_s = (double)m->decode_milli / 1000;
+		msg_set(&models[i], API_HELD_PREFILL);
+		msg_set(&models[i], API_HELD_DECODE);
+	}
 	a->models = models, a->n_models = r->n_models;
 }
 

@@ -127,6 +127,8 @@ static const struct msg_field held_model_fields[] = {
 	MSG_F_ENUM(T, state, 2, MSG_REQ, MODEL_STATE_COUNT, model_state_names),
 	MSG_F_UINT(T, load_percent, 3, 0, 100),
 	MSG_F_TEXT(T, reason, 4, 0, TEXT_MAX),
+	MSG_F_REAL(T, prefill_tokens_per_s, API_HELD_PREFILL, 0),
+	MSG_F_REAL(T, decode_tokens_per_s, API_HELD_DECODE, 0),
 };
 static const struct msg_type held_model_type = MSG_TYPE("held-model", T, held_model_fields);
 #undef T

@@ -78,7 +78,9 @@ struct api_held_model { /* of one agent */
 	unsigned state;
 	uint64_t load_percent;
 	struct span reason;
+	double prefill_tokens_per_s, decode_tokens_per_s; /* of one stream, measured when it was first loaded */
 };
+enum { API_HELD_PREFILL = 5, API_HELD_DECODE };
 
 struct api_agent {
 	uint64_t has;

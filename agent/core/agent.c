@@ -124,7 +124,7 @@ static int make_room(struct agent *a)
 	}
 	/* At most in one step: the budget of frames, a CANCEL and a GENERATE a sequence; of each engine
 	 * start, stop, kill and some lines of log; registration, status, heartbeat, phases, alarms and their log. */
-	a->cap_actions = FRAMES_A_STEP + 2 * runs + 12 * a->n_engines + 20;
+	a->cap_actions = FRAMES_A_STEP + 2 * runs + 14 * a->n_engines + 20;
 	a->actions = calloc(a->cap_actions, sizeof(*a->actions));
 	return a->actions != NULL ? 0 : ERR_NOMEM;
 }
@@ -403,6 +403,8 @@ size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev
 		memory_tick(a);
 		for (size_t i = 0; i < a->n_engines; i++)
 			engine_dispatch(&a->engines[i]);
+		for (size_t i = 0; i < a->n_engines; i++)
+			bench_tick(&a->engines[i]);
 		set_phase(a, phase_now(a));
 		a->is_warm |= a->phase != AGENT_PHASE_START && all_settled(a);
 		report_tick(a);
@@ -423,7 +425,7 @@ uint64_t agent_deadline(const struct agent *a)
 		return a->now;
 	at = min_u64(jobs_deadline(a), report_deadline(a));
 	for (size_t i = 0; i < a->n_engines; i++)
-		at = min_u64(at, engine_deadline(&a->engines[i]));
+		at = min_u64(at, min_u64(engine_deadline(&a->engines[i]), bench_deadline(&a->engines[i])));
 	return a->stop != STOP_NO ? min_u64(at, a->stop_ms) : at;
 }
 

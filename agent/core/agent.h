@@ -40,6 +40,16 @@ struct agent_limit {
 	unsigned percent;
 };
 
+/* How fast a model is on this box, and what that depends on. */
+struct agent_bench {
+	uint8_t digest[32];
+	char build[128]; /* of the engine, and its mode; no line breaks */
+	uint64_t threads;
+	uint64_t prefill_milli, decode_milli; /* tokens a second x 1000, of one stream */
+};
+
+bool agent_bench_is_same(const struct agent_bench *x, const struct agent_bench *y); /* of the same, whatever the figures */
+
 struct agent_config { /* copied; a time of 0 takes its default */
 	struct span id, host, software;
 	const struct hardware *hardware; /* lent for the agent's life; NULL: nothing is known */
@@ -61,6 +71,9 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	uint64_t keep_ended_ms;    /* an unconfirmed end is kept so long */
 	struct agent_limit memory_soft, memory_hard; /* no more low priority jobs; no more of any */
 	bool register_when_warm;   /* say nothing before the models to be loaded at the start are */
+	bool benchmark;            /* models whose speed is not known are measured */
+	const struct agent_bench *benches; /* what is known; lent for the agent's life */
+	size_t n_benches;
 	const struct agent_model *models;
 	size_t n_models;
 	const struct span *labels;
@@ -134,6 +147,7 @@ enum agent_action_type {
 	AGENT_ACT_ENGINE_START, /* engine: spawn the child of that model */
 	AGENT_ACT_ENGINE_SEND,  /* engine, engine_msg */
 	AGENT_ACT_ENGINE_KILL,  /* engine: SIGKILL; ENGINE_EXIT follows */
+	AGENT_ACT_BENCHED,      /* bench: to be remembered over restarts */
 	AGENT_ACT_LOG,          /* level (log.h), where, text */
 	AGENT_ACT_STOPPED       /* all is said: close the link, exit */
 };
@@ -149,6 +163,7 @@ struct agent_action {
 		struct heartbeat heartbeat;
 		struct job_event job_event;
 		struct engine_msg engine_msg;
+		const struct agent_bench *bench;
 		struct span text;
 	};
 };

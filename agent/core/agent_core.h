@@ -9,6 +9,7 @@
  *   patience.c when an engine that says nothing has hung
  *   quarantine.c  an engine that dies too often
  *   memory.c   who may be loaded, who has to go
+ *   bench.c    how fast a model is here, measured once
  *   report.c   registration, status, heartbeat
  *   alarms.c   what the box's sensors say that someone should know
  *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
@@ -128,9 +129,25 @@ struct suspect { /* a job that ran when the engine died */
 	uint64_t hash, ms;
 };
 
+#define BENCH_FAST " fast" /* after the build of an engine whose tokens need not be equal */
+
+enum bench_state { BENCH_NONE, BENCH_WANTED, BENCH_RUNNING, BENCH_DONE, BENCH_GIVEN_UP };
+
+struct bench {
+	enum bench_state state;
+	struct agent_bench result; /* what it depends on; once it is done, the figures */
+	uint64_t run;              /* its number while it runs, else 0 */
+	uint64_t at_ms;            /* while it is wanted: not before */
+	uint64_t began_ms, first_ms; /* while it runs: since when, and since when with tokens; 0: none yet */
+	uint64_t n_tokens;
+	bool is_in_the_way; /* real work has come: it ends without a result */
+	bool was_at_work;   /* the box, when it was last looked at */
+};
+
 struct engine {
 	struct agent *agent;
 	size_t index;
+	struct bench bench;
 	struct agent_model model;
 	enum engine_state state;
 	bool is_wanted;
@@ -332,13 +349,16 @@ void engine_dispatch(struct engine *e);
 void engine_cancel(struct engine *e, struct run *run);
 void engine_stop(struct engine *e, bool at_once);
 uint64_t engine_deadline(const struct engine *e);
+/* A run without a job, on an engine that has a free sequence; returns its number. */
+uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s);
+void engine_cancel_number(struct engine *e, uint64_t number);
 bool engine_is_settled(const struct engine *e);
 enum model_state engine_model_state(const struct engine *e);
 struct engine *engine_find(struct agent *a, struct span model);
 extern const char *const engine_state_names[];
 
 /* patience.c */
-void patience_begin(struct engine *e, struct run *run);     /* it was told to generate */
+void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, const struct sampling *s);     /* it was told to generate */
 void patience_cancelled(struct engine *e, struct run *run); /* … to stop */
 void patience_spoke(struct engine *e, struct run *run);     /* tokens came */
 void patience_heard(struct engine *e);                      /* anything came */
@@ -357,6 +377,16 @@ struct memory_view memory_see(const struct agent *a, const struct agent_limit *l
 /* May a job of that priority run on e, or be what e is loaded for?  false: *ret_why says why not. */
 bool memory_admits(struct agent *a, const struct engine *e, enum priority priority, struct span *ret_why);
 void memory_tick(struct agent *a); /* loads who is asked for, unloads who has to go */
+/* bench.c */
+void bench_loaded(struct engine *e);
+void bench_tick(struct engine *e);
+uint64_t bench_deadline(const struct engine *e);
+bool bench_is(const struct engine *e, uint64_t run);
+void bench_tokens(struct engine *e, const struct engine_msg *m);
+void bench_done(struct engine *e, const struct engine_msg *m);
+void bench_failed(struct engine *e, struct span reason);
+void bench_lost(struct engine *e);    /* the engine is gone */
+void bench_dropped(struct engine *e); /* … and was told to go */
 
 /* quarantine.c */
 void quarantine_note(struct engine *e);   /* it died, its runs are still known; may set is_quarantined */
@@ -375,6 +405,12 @@ size_t report_busy(const struct agent *a); /* sequences of all engines that are 
 
 /* alarms.c */
 void alarms_look(struct agent *a); /* at a new sample */
+
+/* Sequences that jobs have. */
+static inline size_t engine_n_jobs(const struct engine *e)
+{
+	return e->n_busy - (e->bench.run != 0);
+}
 
 static inline uint64_t min_u64(uint64_t x, uint64_t y)
 {

@@ -45,23 +45,44 @@ void engine_cancel(struct engine *e, struct run *run)
 	tell(e, ENGINE_CANCEL)->job = run->number;
 }
 
-static void generate(struct engine *e, struct run *run, struct job *j)
+static struct engine_msg *begin_run(struct engine *e, struct job *j, size_t bytes, const struct sampling *s)
 {
 	struct engine_msg *m = tell(e, ENGINE_GENERATE);
+	struct run *run = e->runs;
 
+	while (run->number != 0)
+		run++;
 	*run = (struct run){ .number = ++e->agent->next_run, .job = j };
 	e->n_busy++;
+	patience_begin(e, run, bytes, s);
 	m->job = run->number;
-	m->prompt = j->msg->prompt;
-	m->turns = j->msg->turns;
-	m->n_turns = j->msg->n_turns;
-	m->sampling = j->msg->sampling;
-	m->prefix = j->msg->prefix;
-	m->n_prefix = j->msg->n_prefix;
-	patience_begin(e, run);
+	m->sampling = *s;
+	if (j != NULL)
+		job_started(j, run);
+	return m;
+}
+
+static void generate(struct engine *e, struct job *j)
+{
+	const struct job_msg *msg = j->msg;
+	struct engine_msg *m;
+
 	job_unqueue(j);
-	job_started(j, run);
+	m = begin_run(e, j, j->msg_size, &msg->sampling);
+	m->prompt = msg->prompt;
+	m->turns = msg->turns;
+	m->n_turns = msg->n_turns;
+	m->prefix = msg->prefix;
+	m->n_prefix = msg->n_prefix;
 	e->used_ms = now_of(e);
+}
+
+uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s)
+{
+	struct engine_msg *m = begin_run(e, NULL, prompt.n, s);
+
+	m->prompt = prompt;
+	return m->job;
 }
 
 bool engine_has_work(struct engine *e)
@@ -71,13 +92,8 @@ bool engine_has_work(struct engine *e)
 
 void engine_dispatch(struct engine *e)
 {
-	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && engine_has_work(e)) {
-		struct run *run = e->runs;
-
-		while (run->number != 0)
-			run++;
-		generate(e, run, queue_next(e));
-	}
+	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && engine_has_work(e))
+		generate(e, queue_next(e));
 }
 
 /* ---- when it is lost ---- */
@@ -86,6 +102,7 @@ static void lose_jobs(struct engine *e, enum code code)
 {
 	struct job *j;
 
+	bench_lost(e);
 	for (size_t i = 0; i < e->n_runs; i++) {
 		j = e->runs[i].job;
 		e->runs[i] = (struct run){ 0 };
@@ -280,6 +297,7 @@ static int loaded(struct engine *e, const struct agent_event *in)
 	patience_heard(e);
 	e->timer_ms = patience_end(e);
 	e->used_ms = now_of(e);
+	bench_loaded(e);
 	report_registration(e->agent, 0);
 	OUT_LOG(e->agent, SAY_INFO, "engine", "model %s is ready: %zu jobs at once", e->model.name.p, e->parallel);
 	return 0;
@@ -333,6 +351,10 @@ static int tokens(struct engine *e, const struct agent_event *in)
 	if (run == NULL || m->n_ids == 0)
 		return ERR_MALFORMED;
 	j = run->job;
+	if (bench_is(e, m->job)) {
+		patience_spoke(e, run);
+		bench_tokens(e, m);
+	}
 	if (j == NULL)
 		return 0; /* said before the engine saw the cancel */
 	if (RULE(e->agent, ENGINE_INDEX) && m->index != stream_end(&j->stream))
@@ -361,6 +383,8 @@ static int done(struct engine *e, const struct agent_event *in)
 	if (RULE(e->agent, ENGINE_COUNT) && run->job != NULL && m->index != stream_end(&run->job->stream))
 		return ERR_MALFORMED;
 	j = run_end(e, run);
+	if (bench_is(e, m->job))
+		bench_done(e, m);
 	if (j != NULL)
 		job_done(j, m);
 	return 0;
@@ -375,6 +399,8 @@ static int job_error(struct engine *e, const struct agent_event *in)
 	if (run == NULL || m->code == CODE_OK)
 		return ERR_MALFORMED;
 	j = run_end(e, run);
+	if (bench_is(e, m->job))
+		bench_failed(e, m->reason);
 	if (j != NULL)
 		job_fail(j, (enum code)code_info((unsigned)m->code)->number, m->reason);
 	return 0;
@@ -403,8 +429,12 @@ static int look_after(struct engine *e, const struct agent_event *in)
 		return 0;
 	}
 	/* The engine lives: so far only this job is lost. */
-	while ((run = patience_overdue(e)) != NULL)
-		job_fail(run->job, CODE_BATCH_TIMEOUT, SPAN("the engine brought no token of the job in time"));
+	while ((run = patience_overdue(e)) != NULL) {
+		if (run->job == NULL)
+			engine_cancel(e, run);
+		else
+			job_fail(run->job, CODE_BATCH_TIMEOUT, SPAN("the engine brought no token of the job in time"));
+	}
 	if (patience_wants_ping(e)) {
 		(void)tell(e, ENGINE_PING);
 		e->n_pings++;
@@ -640,6 +670,10 @@ size_t engine_slots(const struct engine *e)
 void engine_stop(struct engine *e, bool at_once)
 {
 	e->is_wanted = false;
+	if (e->bench.run != 0) {
+		(void)run_end(e, run_find(e, e->bench.run));
+		bench_dropped(e);
+	}
 	(void)engine_step(e, ENGINE_EV_STOP, NULL); /* legal in every state */
 	if (at_once && has_child(e))
 		kill_child(e);
@@ -648,6 +682,14 @@ void engine_stop(struct engine *e, bool at_once)
 bool engine_has_child(const struct engine *e)
 {
 	return has_child(e);
+}
+
+void engine_cancel_number(struct engine *e, uint64_t number)
+{
+	struct run *run = run_find(e, number);
+
+	if (run != NULL)
+		engine_cancel(e, run);
 }
 
 uint64_t engine_deadline(const struct engine *e)

@@ -102,7 +102,8 @@ static struct refusal check_room(struct agent *a, const struct engine *e, const 
 {
 	bool is_ready = e->state == ENGINE_STATE_READY;
 	/* Those that will run as soon as their model is loaded do not count as waiting. */
-	bool has_to_wait = is_ready ? e->n_queued > 0 || e->n_busy >= e->parallel : e->n_queued >= e->n_runs;
+	bool has_to_wait =
+		is_ready ? e->n_queued > 0 || engine_n_jobs(e) >= e->parallel : e->n_queued >= e->n_runs;
 
 	if (has_to_wait && a->queued_bytes + text_bytes(m) > QUEUED_BYTES_MAX)
 		return (struct refusal){ CODE_QUEUE_FULL, SPAN("the waiting jobs fill the memory kept for them") };

@@ -135,7 +135,7 @@ static bool may_go(const struct engine *e)
 
 static bool is_idle(struct engine *e)
 {
-	return e->n_busy == 0 && !engine_has_work(e);
+	return engine_n_jobs(e) == 0 && !engine_has_work(e);
 }
 
 static struct engine *least_used(struct agent *a, bool is_idle_wanted)

@@ -48,10 +48,10 @@ static void put_off(struct engine *e, struct run *run)
 	run->due_ms = e->agent->now + token_ms(e) * (1 + run->held_back) + reading_ms(e);
 }
 
-void patience_begin(struct engine *e, struct run *run)
+void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, const struct sampling *s)
 {
-	run->reading_ms = e->agent->config.prompt_timeout_ms * run->job->msg_size / 1024;
-	run->held_back = most_held_back(&run->job->msg->sampling);
+	run->reading_ms = e->agent->config.prompt_timeout_ms * prompt_bytes / 1024;
+	run->held_back = most_held_back(s);
 	for (size_t i = 0; i < e->n_runs; i++)
 		e->runs[i].due_ms += run->reading_ms;
 	e->due_ms += run->reading_ms;

@@ -39,7 +39,7 @@ size_t report_busy(const struct agent *a)
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->n_engines; i++)
-		n += a->engines[i].n_busy;
+		n += engine_n_jobs(&a->engines[i]);
 	return n;
 }
 
@@ -94,6 +94,11 @@ static void publish_status(struct agent *a)
 	a->status_ms = NEVER;
 }
 
+static bool is_measured(const struct engine *e)
+{
+	return e->bench.state == BENCH_DONE;
+}
+
 static void fill_infos(struct agent *a)
 {
 	for (size_t i = 0; i < a->n_engines; i++) {
@@ -111,6 +116,8 @@ static void fill_infos(struct agent *a)
 			.slots = engine_slots(e),
 			.memory = footprint_total(&e->footprint),
 			.pinned = e->model.is_pinned,
+			.prefill_milli = is_measured(e) ? e->bench.result.prefill_milli : 0,
+			.decode_milli = is_measured(e) ? e->bench.result.decode_milli : 0,
 			.exact = e->is_exact };
 		msg_set(&a->infos[i], MODEL_INFO_SLOTS);
 	}

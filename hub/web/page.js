@@ -90,7 +90,7 @@ function modelsOf(a) {
 	const box = element("div", "models");
 	for (const m of a.models) {
 		const e = state(a.state === "offline" ? "" : m.state, m.name + (m.state === "loading" && m.load_percent ? " " + m.load_percent + " %" : ""));
-		e.title = m.state + (m.reason ? ": " + m.reason : "");
+		e.title = m.state + (m.reason ? ": " + m.reason : "") + (m.decode_tokens_per_s ? ", writes " + rate(m.decode_tokens_per_s) + " tokens/s" : "");
 		box.append(e);
 	}
 	// What does not work says why, not only to those who point at it.

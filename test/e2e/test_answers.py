@@ -9,6 +9,7 @@ from shoaltest.engine import engine_alone
 from shoaltest.jobs import ask, by_cli, by_http, by_mqtt, by_mqtt_stream, by_sse, heldout
 from shoaltest.mqtt import Client
 from shoaltest.suite import check, equal, main, note, test
+from shoaltest.wait import wait_until
 
 N_PROMPTS = 100
 IN_FLIGHT = 8
@@ -94,6 +95,20 @@ def the_same_prompt_gives_the_same_answer_on_every_agent():
 def different_seeds_give_different_answers():
     got = {by_http(cluster, ask("hello", temperature=1.5, seed=s, max_tokens=60, ignore_eos=True))[0] for s in range(6)}
     check(len(got) > 1, f"all the same: {got}")
+
+
+@test
+def each_box_says_how_fast_its_model_is():
+    def measured():
+        agents = cluster.list_agents()
+        return len(agents) == cluster.agents and all(a["models"][0].get("decode_tokens_per_s", 0) > 0 for a in agents.values())
+
+    wait_until(measured, "all models are measured", 60.0)
+    for a in cluster.list_agents().values():
+        m = a["models"][0]
+        note(f"{a['id']}: reads {m['prefill_tokens_per_s']:.0f}, writes {m['decode_tokens_per_s']:.0f} tokens/s")
+        check(m["prefill_tokens_per_s"] > m["decode_tokens_per_s"] / 10, m)
+        equal(a["jobs_done"] + a["jobs_failed"] > 0, a["tokens_total"] > 0, "measuring is in no figure")
 
 
 main(after=[cluster.close])

@@ -312,7 +312,8 @@ def agents_are_a_table():
 def an_agent_by_name_is_told_whole():
     box = {"id": "box-1", "state": "online", "running": 1, "queued": 0, "slots": 4, "tokens_per_s": 12.0, "seen_ms": 340, "load": 0.5,
            "host": "box-1.example", "software": "shoal-agent 0.1", "engine": "llama.cpp x", "mem_available": 1 << 30,
-           "models": [{"name": "triage", "state": "failed", "reason": "no \x1b[31mfile"}],
+           "models": [{"name": "triage", "state": "failed", "reason": "no \x1b[31mfile", "prefill_tokens_per_s": 812.4,
+                       "decode_tokens_per_s": 9.96}],
            "hardware": {"arch": "aarch64", "cpu": "Cortex-A72", "kernel": "6.1", "cores": 4, "mem_total": 4 << 30, "power": "battery",
                         "machine": "Raspberry Pi 4", "isa": ["neon", "dotprod"], "zones": ["cpu-thermal"], "disk_total": 8 << 30},
            "sensors": {"temp_milli": -1500, "throttled": True, "psi_cpu": 307, "battery_percent": 0, "on_mains": False,
@@ -321,7 +322,7 @@ def an_agent_by_name_is_told_whole():
     with FakeHub([json.dumps({"agents": [box, bare]}).encode()], type_="application/json") as hub:
         out = run_shoal("agents", "--http", hub.url, "box-1").stdout
         for words in ("Raspberry Pi 4", "Cortex-A72, 4 threads on 4 cores", "neon dotprod", "1.0 of 4.0 GiB free", "2.0 of 8.0 GiB free",
-                      "-1.5 °C, throttled", "battery, 0 %, mains are off", "3.07 % for the CPU", "triage"):
+                      "-1.5 °C, throttled", "battery, 0 %, mains are off", "3.07 % for the CPU", "triage", "812 ", "10.0"):
             check(words in out, f"{words!r} is not in:\n{out}")
         check("\x1b" not in out, f"an escape reached the terminal: {out!r}")
         out = run_shoal("agents", "--http", hub.url, "box-2").stdout

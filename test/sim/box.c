@@ -57,6 +57,7 @@ void box_start(struct sim *s, size_t i)
 		.quarantine_window_ms = 3000,
 		.quarantine_ms = 1500,
 		.keep_ended_ms = 60000,
+		.benchmark = s->seed % 4 == 0,
 		.models = &m,
 		.n_models = 1,
 		.rules_off = s->agent_rules_off,
@@ -236,6 +237,7 @@ static bool act(struct sim *s, size_t i, const struct agent_action *a)
 	case AGENT_ACT_ENGINE_SEND: fake_told(s, i, &a->engine_msg); break;
 	case AGENT_ACT_ENGINE_KILL: fake_dies(s, i); break;
 	case AGENT_ACT_LOG: sim_trace(s, "%s log %.*s", s->boxes[i].id, SPAN_FMT(a->text)); break;
+	case AGENT_ACT_BENCHED: s->n_benched++; break;
 	case AGENT_ACT_STOPPED: return false;
 	}
 	return true;

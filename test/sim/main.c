@@ -38,7 +38,7 @@ struct options {
 };
 
 struct totals {
-	uint64_t done, errors, steps;
+	uint64_t done, errors, steps, benched;
 };
 
 /* True when nothing was violated; else the seed and what it was are printed. */
@@ -58,6 +58,7 @@ static bool run(uint64_t seed, const struct options *o, struct totals *t)
 	is_right = sim_run(s);
 	t->done += s->n_done;
 	t->errors += s->n_error;
+	t->benched += s->n_benched;
 	t->steps += s->steps;
 	if (!is_right)
 		printf("seed %llu: %s (at %llu ms)\n", (unsigned long long)seed, s->why, (unsigned long long)s->now);
@@ -73,9 +74,9 @@ static int check_seeds(const struct options *o)
 
 	for (uint64_t seed = o->first; seed <= o->last; seed++)
 		failed += !run(seed, o, &t);
-	printf("%llu seeds, %llu violations; %llu jobs done, %llu ended with an error, %llu steps\n",
+	printf("%llu seeds, %llu violations; %llu jobs done, %llu ended with an error, %llu speeds measured, %llu steps\n",
 		(unsigned long long)(o->last - o->first + 1), (unsigned long long)failed, (unsigned long long)t.done,
-		(unsigned long long)t.errors, (unsigned long long)t.steps);
+		(unsigned long long)t.errors, (unsigned long long)t.benched, (unsigned long long)t.steps);
 	return failed == 0 ? 0 : 1;
 }
 

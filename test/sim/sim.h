@@ -196,7 +196,7 @@ struct sim {
 	bool is_verbose;
 	char why[256];      /* the violation; empty: none */
 	struct arena arena; /* of decoded messages */
-	uint64_t n_done, n_error;
+	uint64_t n_done, n_error, n_benched;
 };
 
 /* world.c */

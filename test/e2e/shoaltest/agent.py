@@ -34,7 +34,7 @@ class Box:
     """Starts the agent at once.  What it publishes is kept: the last status, registration and
     heartbeat, and all job events in a queue."""
 
-    def __init__(self, echo="", config="", agent_id="box-1", engine=None, models="", sets=(), only=None, group=None):
+    def __init__(self, echo="", config="", agent_id="box-1", engine=None, models="", sets=(), only=None, group=None, benchmark=False):
         """engine: a program instead of the echo engine; models: more of them, as the configuration has them; only:
         these and not "m".  group: a control group to live in."""
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-agent-"))
@@ -49,6 +49,7 @@ class Box:
         self.config.write_text(f'''
 id = "{agent_id}";
 state_dir = "{self.dir}/state";
+benchmark = {"true" if benchmark else "false"};
 broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
 engine: {{ path = "{engine or BIN / 'shoal-engine-echo'}"; backoff_min_ms = 50; backoff_max_ms = 500;
            quarantine_deaths = 0; }}; # tests kill it to make it read its file again
