@@ -21,6 +21,22 @@ lab = Lab()
 box = broker = None  # once they are up
 
 
+def start_agent():
+    start_service(box, "shoal-agent", "--set", "heartbeat.idle_ms=500")
+
+
+def await_agent(row):
+    """In the hub's list; a model is listed when it is ready."""
+    wait_until(lambda: re.search(f"^{row}", broker.check("shoal agents"), re.M), f"the hub has {row!r}", 40, 0.1)
+
+
+def must_answer():
+    answer = json.loads(broker.check("mosquitto_rr -V 5 -W 30 -t shoal/v1/clients/alice/jobs -e shoal/v1/clients/alice/r "
+                                     f"-m '{json.dumps(QUESTION)}'"))
+    note(answer.get("text", answer))
+    check("door open" in json.dumps(answer), answer)
+
+
 def up():
     if box is None:
         raise Skip("the boxes are not up")
@@ -30,7 +46,7 @@ def up():
 def two_boxes_boot():
     global box, broker
     try:
-        image = Image(host_suite(), "boxes", include=("mosquitto", "mosquitto-clients", *packages_of(output("ldd", *PROGRAMS))))
+        image = Image(host_suite(), "boxes", pool=("mosquitto-clients",), include=("mosquitto", *packages_of(output("ldd", *PROGRAMS))))
         boxes = [lab.container(name, image) for name in ("broker", "box")]
         lab.start()
     except SetupError as why:
@@ -51,9 +67,8 @@ def hub_and_agent_start_as_services():
     start_service(broker, "shoal-hub", "--set", "broker.host=localhost")
     box.write("/etc/shoal/agent.cfg", 'broker: { host = "broker"; };\n'
               'models = ( { name = "triage"; file = "/usr/local/share/shoal/shoal-triage.gguf"; } );\n')
-    start_service(box, "shoal-agent")
-    # By its host's name; a model is listed when it is ready.
-    wait_until(lambda: re.search("^box +online.* triage", broker.check("shoal agents"), re.M), "the hub knows it", 30, 0.1)
+    start_agent()
+    await_agent("box +online.* triage")
     uids = box.check("ps -o uid= -C shoal-agent,shoal-engine").split()
     check(len(uids) == 2 and "0" not in uids, f"user ids {uids}")
 
@@ -61,10 +76,28 @@ def hub_and_agent_start_as_services():
 @test
 def a_job_over_mqtt_is_answered():
     up()
-    answer = json.loads(broker.check("mosquitto_rr -V 5 -W 30 -t shoal/v1/clients/alice/jobs -e shoal/v1/clients/alice/r "
-                                     f"-m '{json.dumps(QUESTION)}'"))
-    note(answer.get("text", answer))
-    check("door open" in json.dumps(answer), answer)
+    broker.check("apt-get -q -y install mosquitto-clients")
+    must_answer()
+
+
+@test
+def a_silent_cut_is_noticed_and_nothing_remains_of_it_when_it_is_healed():
+    up()
+    lab.switch.cut("broker", "box")  # silent: both ends still have their connection
+    await_agent(r"box\s+(?!online|\s)")
+    lab.switch.heal()
+    must_answer()
+    await_agent("box +online.* triage")
+
+
+@test
+def a_box_that_lost_its_power_is_there_again_in_its_next_life():
+    up()
+    box.power_cut()
+    await_agent(r"box\s+(?!online|\s)")
+    start_agent()
+    await_agent("box +online.* triage")
+    must_answer()
 
 
 @test
