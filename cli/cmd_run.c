@@ -26,6 +26,7 @@ static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
 			    "      --seed N          the same seed gives the same answer\n"
 			    "      --stop TEXT       end before TEXT; up to 8 times\n"
 			    "      --logit-bias ID=B add B (-100 to 100) to the logit of token ID; up to 300 times\n"
+			    "      --grammar FILE    hold the answer to the grammar (GBNF) in FILE\n"
 			    "      --logprobs N      with --json: how likely each token was, and the N likeliest\n"
 			    "      --timeout S       give up after S seconds\n"
 			    "\n"
@@ -45,6 +46,7 @@ enum {
 	OPT_STOP,
 	OPT_LOGIT_BIAS,
 	OPT_LOGPROBS,
+	OPT_GRAMMAR,
 	OPT_TIMEOUT
 };
 
@@ -62,6 +64,7 @@ static const struct option options[] = {
 	{ "stop", required_argument, NULL, OPT_STOP },
 	{ "logit-bias", required_argument, NULL, OPT_LOGIT_BIAS },
 	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
+	{ "grammar", required_argument, NULL, OPT_GRAMMAR },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ 0 },
 };
@@ -72,7 +75,7 @@ struct parsed {
 	struct span stop[PROTO_MAX_STOP];
 	struct msg_weight biases[PROTO_MAX_LOGIT_BIAS];
 	const char *url;
-	char *host, *prompt;
+	char *host, *prompt, *grammar;
 	bool is_raw;
 };
 
@@ -148,6 +151,37 @@ static bool add_bias(struct parsed *p, const char *text)
 	return true;
 }
 
+/* All of a text file; the caller frees.  NULL: said on stderr why not. */
+static char *read_text(const char *option, const char *path, size_t max)
+{
+	char *text = malloc(max + 2);
+	FILE *f = text != NULL ? fopen(path, "re") : NULL;
+	size_t n = f != NULL ? fread(text, 1, max + 1, f) : 0;
+	bool is_read = f != NULL && ferror(f) == 0;
+	bool is_text = is_read && n <= max && memchr(text, '\0', n) == NULL && span_is_utf8(span_mem(text, n));
+
+	if (!is_read)
+		cli_note("cannot read %s: %s", path, strerror(errno));
+	else if (!is_text)
+		cli_note("%s takes a text file of at most %zu KiB, which %s is not", option, max >> 10, path);
+	if (f != NULL)
+		fclose(f);
+	if (!is_text) {
+		free(text);
+		return NULL;
+	}
+	text[n] = '\0';
+	return text;
+}
+
+static bool set_grammar(struct parsed *p, const char *path)
+{
+	free(p->grammar);
+	p->grammar = read_text("--grammar", path, PROTO_MAX_GRAMMAR);
+	p->run.submit.grammar = span_of(p->grammar);
+	return p->grammar != NULL;
+}
+
 static bool parse_option(struct parsed *p, int opt, const char *arg)
 {
 	struct submit *s = &p->run.submit;
@@ -163,6 +197,7 @@ static bool parse_option(struct parsed *p, int opt, const char *arg)
 	case OPT_CHAT: p->is_raw = false; return true;
 	case OPT_STOP: return add_stop(p, arg);
 	case OPT_LOGIT_BIAS: return add_bias(p, arg);
+	case OPT_GRAMMAR: return set_grammar(p, arg);
 	case OPT_LOGPROBS: s->logprobs = true; return cli_uint("--logprobs", arg, 0, LOGPROB_MAX_TOP, &s->top_logprobs);
 	case OPT_MAX_TOKENS: return cli_uint("--max-tokens", arg, 1, PROTO_MAX_TOKENS, &s->max_tokens);
 	case OPT_TEMPERATURE: msg_set(s, SUBMIT_TEMPERATURE); return cli_real("--temperature", arg, &s->temperature);
@@ -273,6 +308,7 @@ static int run_main(int argc, char **argv)
 		rc = p.run.host != NULL ? run_mqtt(&p.run) : run_http(&p.run);
 	free(p.host);
 	free(p.prompt);
+	free(p.grammar);
 	return rc;
 }
 

@@ -52,6 +52,7 @@ static const struct msg_field sampling_fields[] = {
 	MSG_F_WEIGHTS(T, logit_bias, SAMPLING_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),
 	MSG_F_BOOL(T, logprobs, SAMPLING_LOGPROBS, 0),
 	MSG_F_UINT(T, top_logprobs, SAMPLING_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
+	MSG_F_TEXT(T, grammar, SAMPLING_GRAMMAR, 0, PROTO_MAX_GRAMMAR),
 };
 #undef T
 const struct msg_type sampling_type = MSG_TYPE("sampling", struct sampling, sampling_fields);
@@ -293,6 +294,7 @@ static const struct msg_field submit_fields[] = {
 	MSG_F_WEIGHTS(T, logit_bias, SUBMIT_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),
 	MSG_F_BOOL(T, logprobs, SUBMIT_LOGPROBS, 0),
 	MSG_F_UINT(T, top_logprobs, SUBMIT_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
+	MSG_F_TEXT(T, grammar, SUBMIT_GRAMMAR, 0, PROTO_MAX_GRAMMAR),
 };
 #undef T
 const struct msg_type submit_type = MSG_TYPE("submit", struct submit, submit_fields);
@@ -424,7 +426,7 @@ struct sampling submit_sampling(const struct submit *s)
 	/* Keys of the same fields in the two messages, in the order of struct sampling. */
 	static const unsigned from[] = { SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P, SUBMIT_TOP_K,
 		SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
-		SUBMIT_REPEAT, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS };
+		SUBMIT_REPEAT, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS, SUBMIT_GRAMMAR };
 	struct sampling r = {
 		.max_tokens = s->max_tokens,
 		.temperature = s->temperature,
@@ -443,6 +445,7 @@ struct sampling submit_sampling(const struct submit *s)
 		.n_logit_bias = s->n_logit_bias,
 		.logprobs = s->logprobs,
 		.top_logprobs = s->top_logprobs,
+		.grammar = s->grammar,
 	};
 
 	for (unsigned i = 0; i < sizeof(from) / sizeof(from[0]); i++)

@@ -30,6 +30,7 @@
 #define PROTO_MAX_STOP 8
 #define PROTO_MAX_STOP_LEN 256
 #define PROTO_MAX_LOGIT_BIAS 300 /* tokens with a bias */
+#define PROTO_MAX_GRAMMAR ((size_t)64 << 10)
 #define PROTO_MAX_TURNS 1024
 #define PROTO_MAX_FRAME_TOKENS 4096
 #define PROTO_MAX_TOPIC 256
@@ -86,11 +87,12 @@ struct sampling {
 	size_t n_logit_bias;
 	bool logprobs;         /* tell how likely each token was */
 	uint64_t top_logprobs; /* and the likeliest ones in its place */
+	struct span grammar;   /* GBNF the answer is held to; empty: none */
 };
 enum {
 	SAMPLING_MAX_TOKENS = 1, SAMPLING_TEMPERATURE, SAMPLING_TOP_P, SAMPLING_MIN_P, SAMPLING_TOP_K, SAMPLING_SEED,
 	SAMPLING_STOP, SAMPLING_IGNORE_EOS, SAMPLING_CACHE_PROMPT, SAMPLING_PRESENCE, SAMPLING_FREQUENCY, SAMPLING_REPEAT,
-	SAMPLING_LOGIT_BIAS, SAMPLING_LOGPROBS, SAMPLING_TOP_LOGPROBS
+	SAMPLING_LOGIT_BIAS, SAMPLING_LOGPROBS, SAMPLING_TOP_LOGPROBS, SAMPLING_GRAMMAR
 };
 /* Fills every absent field: temperature 0.8, top_p 0.95, top_k 40, min_p 0.05
  * (llama.cpp's), cache_prompt true, seed 0 (the hub gives a job without a seed
@@ -316,7 +318,7 @@ struct submit {
 	struct span prompt;
 	const struct turn *messages;
 	size_t n_messages;
-	uint64_t max_tokens; /* from here to top_logprobs: struct sampling, flat */
+	uint64_t max_tokens; /* from here to grammar: struct sampling, flat */
 	double temperature, top_p, min_p;
 	uint64_t top_k, seed;
 	const struct span *stop;
@@ -327,6 +329,7 @@ struct submit {
 	size_t n_logit_bias;
 	bool logprobs;
 	uint64_t top_logprobs;
+	struct span grammar;
 	bool stream;
 	struct span session;
 	unsigned priority;
@@ -340,7 +343,8 @@ struct submit {
 enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P,
        SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
        SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
-       SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS };
+       SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS,
+       SUBMIT_GRAMMAR };
 /* The sampling part, with presence kept (a field not there stays not there). */
 struct sampling submit_sampling(const struct submit *s);
 

@@ -139,7 +139,6 @@ static const char *unsupported(const struct openai_request *r, const char **ret_
 		{ "functions", r->n_functions > 0, "function calls are not supported" },
 		{ "response_format", !is_text, "only {\"type\": \"text\"} is supported" },
 		{ "json_schema", msg_has(r, OAI_JSON_SCHEMA), "answers cannot be held to a schema yet" },
-		{ "grammar", r->grammar.n > 0, "answers cannot be held to a grammar yet" },
 		{ "suffix", r->suffix.n > 0, "filling in is not supported" },
 		{ "echo", r->echo, "the prompt is not repeated in the answer" },
 		{ "prompt", r->n_prompt > 1, "one prompt a request" },
@@ -231,6 +230,7 @@ static void copy_flag(const struct openai_request *r, unsigned from, bool value,
 /* A chat asks for log probabilities by a truth value and a number, a completion by the number. */
 static void copy_probs(enum openai_kind kind, const struct openai_request *r, struct submit *s)
 {
+	s->grammar = r->grammar;
 	s->logit_bias = r->logit_bias, s->n_logit_bias = r->n_logit_bias;
 	s->logprobs = kind == OPENAI_CHAT ? r->chat_logprobs : msg_has(r, OAI_LOGPROBS);
 	s->top_logprobs = kind == OPENAI_CHAT ? r->top_logprobs : r->logprobs;

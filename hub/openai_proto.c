@@ -46,7 +46,7 @@ static const struct msg_type format_type = MSG_TYPE("response-format", struct op
 	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),                                            \
 	MSG_F_WEIGHTS(T, logit_bias, OAI_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),                              \
 	MSG_F_SUB(T, json_schema, struct openai_any, OAI_JSON_SCHEMA, 0, &any_type),                        \
-	MSG_F_TEXT(T, grammar, OAI_GRAMMAR, 0, PROTO_MAX_PROMPT),                                           \
+	MSG_F_TEXT(T, grammar, OAI_GRAMMAR, 0, PROTO_MAX_GRAMMAR),                                          \
 	MSG_F_SUB(T, response_format, struct openai_format, OAI_RESPONSE_FORMAT, 0, &format_type)
 /* clang-format on */
 

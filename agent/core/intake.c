@@ -11,7 +11,7 @@ struct refusal {
 
 static size_t text_bytes(const struct job_msg *m)
 {
-	size_t n = m->prompt.n;
+	size_t n = m->prompt.n + m->sampling.grammar.n;
 
 	for (size_t i = 0; i < m->n_turns; i++)
 		n += m->turns[i].role.n + m->turns[i].content.n;
@@ -69,6 +69,7 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 	copy->n_prefix = m->n_prefix;
 	copy->sampling = m->sampling;
 	copy->sampling.stop = stop;
+	copy->sampling.grammar = put_text(&at, m->sampling.grammar);
 	copy->sampling.logit_bias = biases;
 	sampling_defaults(&copy->sampling);
 	*ret_size = mem.cap;

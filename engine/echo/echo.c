@@ -59,7 +59,7 @@ struct settings {
 
 struct sequence {
 	uint32_t *tokens; /* n; heap */
-	uint64_t hash; /* of all its tokens */
+	uint64_t hash;    /* of all its tokens */
 	size_t n, n_answer;
 	uint32_t last;
 	bool is_answer;
@@ -294,6 +294,12 @@ int model_read_turns(
 	return rc;
 }
 
+size_t model_n_tokens(const struct model *m)
+{
+	(void)m;
+	return N_TOKENS;
+}
+
 bool model_has_token(const struct model *m, uint32_t id)
 {
 	(void)m;
@@ -303,7 +309,9 @@ bool model_has_token(const struct model *m, uint32_t id)
 void model_piece(const struct model *m, uint32_t id, struct buf *out)
 {
 	(void)m;
-	if (id >= SECOND_HALF)
+	if (id < TOKEN_PROMPT_END)
+		buf_add(out, &(uint8_t){ (uint8_t)id }, 1);
+	else if (id >= SECOND_HALF)
 		buf_add_span(out, span_of(second_halves[id - SECOND_HALF]));
 	else if (id >= TOKEN_PIECE)
 		buf_add_span(out, span_of(pieces[id - TOKEN_PIECE]));
@@ -430,12 +438,28 @@ void picker_saw(struct picker *p, uint32_t id)
 	(void)id;
 }
 
-size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret)
+/* Held to a grammar, which its few candidates would hardly fit: any of the allowed ones. */
+static size_t pick_allowed(struct picker *p, const struct sequence *q, const uint8_t *allowed)
+{
+	size_t n = 0;
+
+	for (uint32_t k = 0; k < N_TOKENS && n < N_CANDIDATES; k++) {
+		uint32_t id = (uint32_t)((rng_mix(q->hash, 99) + k) % N_TOKENS);
+
+		if (allowed[id])
+			p->c[n++] = (struct candidate){ .id = id };
+	}
+	return n;
+}
+
+size_t picker_candidates(struct picker *p, size_t i, const uint8_t *allowed, const struct candidate **ret)
 {
 	const struct sequence *q = &p->m->picked[i];
 
 	fail_at(&p->m->set, q->n_answer);
 	*ret = p->c;
+	if (allowed != NULL)
+		return pick_allowed(p, q, allowed);
 	p->c[0] = (struct candidate){ .id = TOKEN_END };
 	if (!p->ignores_end && q->n_answer >= p->m->set.tokens)
 		return 1;

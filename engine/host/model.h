@@ -81,6 +81,7 @@ SHOAL_CHECK int model_read_prompt(
  * a turn never becomes a control token.  ERR_RANGE: the model has no template we can use. */
 SHOAL_CHECK int model_read_turns(
 	struct model *m, const struct turn *turns, size_t n_turns, struct model_tokens *ret, char reason[MODEL_REASON_MAX]);
+size_t model_n_tokens(const struct model *m); /* numbered from 0 */
 bool model_has_token(const struct model *m, uint32_t id);
 /* Appends the bytes of a token; those of control tokens are none. */
 void model_piece(const struct model *m, uint32_t id, struct buf *out);
@@ -106,8 +107,9 @@ SHOAL_CHECK int picker_new(struct model *m, const struct sampling *s, struct pic
 struct picker *picker_free(struct picker *p);
 /* A token of the prompt or the answer, in order: penalties see it. */
 void picker_saw(struct picker *p, uint32_t id);
-/* The candidates after rows[i] of the last model_compute(), which wanted logits.  They last
- * until the next call.  Returns how many, at least 1. */
-size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret);
+/* The candidates after rows[i] of the last model_compute(), which wanted logits, among those that
+ * are allowed (a truth value for each token; NULL: all).  They last until the next call.  Returns
+ * how many, at least 1 if any is allowed. */
+size_t picker_candidates(struct picker *p, size_t i, const uint8_t *allowed, const struct candidate **ret);
 
 #endif

@@ -73,6 +73,32 @@ static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *
 	return 0;
 }
 
+/* The tokens shown so far have come under the same grammar. */
+static int follow_prefix(struct seq *s, struct model *m, struct seq_refusal *ret)
+{
+	for (size_t i = s->n_prompt; i < s->n_tokens; i++)
+		if (guide_accept(s->guide, m, s->tokens[i]) != 1)
+			return refuse(ret, CODE_BAD_REQUEST, "The prefix does not keep to the grammar.");
+	return 0;
+}
+
+static int read_grammar(struct seq *s, struct model *m, struct span grammar, struct seq_refusal *ret)
+{
+	struct buf why = BUF_INIT(MODEL_REASON_MAX);
+	int rc;
+
+	if (grammar.n == 0)
+		return 0;
+	rc = guide_new(grammar, m, &why, &s->guide);
+	if (rc < 0)
+		rc = rc == ERR_NOMEM ? refuse_no_memory(ret)
+				     : refuse(ret, CODE_BAD_REQUEST, "%.*s", SPAN_FMT(buf_span(&why)));
+	else
+		rc = follow_prefix(s, m, ret);
+	buf_fini(&why);
+	return rc;
+}
+
 static int check_biases(const struct seq *s, const struct model *m, struct seq_refusal *ret)
 {
 	for (size_t i = 0; i < s->sampling.n_logit_bias; i++)
@@ -101,6 +127,8 @@ static int start(struct seq *s, struct model *m, const struct engine_msg *g, str
 	if (rc < 0)
 		return rc;
 	rc = check_biases(s, m, ret);
+	if (rc == 0)
+		rc = read_grammar(s, m, s->sampling.grammar, ret);
 	if (rc < 0)
 		return rc;
 	s->max_tokens = s->sampling.max_tokens != 0 ? (size_t)s->sampling.max_tokens : PROTO_MAX_TOKENS;
@@ -121,6 +149,7 @@ int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate,
 	s->sampling.n_stop = 0;
 	s->sampling.logit_bias = NULL;
 	s->sampling.n_logit_bias = 0;
+	s->sampling.grammar = SPAN_NONE;
 	if (rc < 0)
 		seq_fini(s);
 	return rc;
@@ -156,6 +185,7 @@ void seq_fini(struct seq *s)
 	text_fini(&s->text);
 	probs_fini(&s->probs);
 	picker_free(s->picker);
+	guide_free(s->guide);
 	*s = (struct seq){ .number = s->number };
 }
 
@@ -174,10 +204,12 @@ bool seq_is_generating(const struct seq *s)
 	return s->first_us != 0;
 }
 
-enum finish seq_finish_by_length(const struct seq *s, size_t n_ctx)
+enum finish seq_finish_reached(const struct seq *s, size_t n_ctx)
 {
 	bool is_long = seq_n_answer(s) >= s->max_tokens || s->n_tokens >= n_ctx;
 
+	if (s->guide != NULL && guide_must_end(s->guide))
+		return FINISH_STOP;
 	return is_long ? FINISH_LENGTH : FINISH_NONE;
 }
 
@@ -195,25 +227,72 @@ static int take_in(struct seq *s, struct model *m, uint32_t id)
 	return rc;
 }
 
-int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish)
+/* 1: *ret is one of the allowed tokens; 0: there is none. */
+static int draw_among(struct seq *s, size_t i, const uint8_t *allowed, uint32_t *ret)
 {
 	const struct candidate *c;
-	size_t n = picker_candidates(s->picker, i, &c);
-	bool is_greedy = s->sampling.temperature <= 0;
-	uint32_t id = c[is_greedy ? draw_greatest(c, n) : draw(c, n, s->sampling.seed, seq_n_answer(s))].id;
-	int rc;
+	size_t n = picker_candidates(s->picker, i, allowed, &c);
+
+	if (n == 0)
+		return 0;
+	*ret = c[s->sampling.temperature <= 0 ? draw_greatest(c, n) : draw(c, n, s->sampling.seed, seq_n_answer(s))].id;
+	return 1;
+}
+
+/* Under a grammar: most of the time the model says of itself what fits, and to ask for one token is
+ * little work; only when it does not, all are asked for.  1; 0: none may come; or ERR_TOOBIG. */
+static int draw_token(struct seq *s, struct model *m, size_t i, uint32_t *ret)
+{
+	const uint8_t *allowed = NULL;
+	int rc = draw_among(s, i, NULL, ret);
+
+	if (rc <= 0 || s->guide == NULL)
+		return rc;
+	rc = guide_fits(s->guide, m, *ret);
+	if (rc != 0)
+		return rc;
+	rc = guide_allowed(s->guide, m, !s->sampling.ignore_eos, &allowed);
+	return rc == 1 ? draw_among(s, i, allowed, ret) : rc;
+}
+
+/* The grammar's word on a token; it must be asked of every one that comes. */
+static int follow_grammar(struct seq *s, struct model *m, uint32_t id)
+{
+	return s->guide != NULL ? guide_accept(s->guide, m, id) : 1;
+}
+
+static int fault(struct seq *s, int rc)
+{
+	s->fault = rc == ERR_TOOBIG ? "The grammar can be read in too many ways at once: make it less ambiguous."
+				    : "The grammar asks for something that none of the model's tokens can go on with.";
+	return ERR_RANGE;
+}
+
+int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish)
+{
+	uint32_t id = 0;
+	int rc = draw_token(s, m, i, &id);
 
 	*ret_finish = FINISH_NONE;
+	if (rc == 0 && s->guide != NULL && guide_may_end(s->guide)) {
+		*ret_finish = FINISH_STOP;
+		return 0;
+	}
+	if (rc != 1)
+		return rc == ERR_NOMEM ? rc : fault(s, rc);
 	if (model_is_end(m, id)) {
 		*ret_finish = FINISH_STOP;
 		return 0;
 	}
 	if (s->sampling.logprobs && (rc = probs_add(&s->probs, m, i, id, (size_t)s->sampling.top_logprobs)) < 0)
 		return rc;
+	rc = follow_grammar(s, m, id);
+	if (rc != 1)
+		return rc == ERR_NOMEM ? rc : fault(s, rc);
 	rc = take_in(s, m, id);
 	if (rc < 0)
 		return rc;
-	*ret_finish = rc > 0 ? FINISH_STOP : seq_finish_by_length(s, model_facts(m)->n_ctx);
+	*ret_finish = rc > 0 ? FINISH_STOP : seq_finish_reached(s, model_facts(m)->n_ctx);
 	return 0;
 }
 

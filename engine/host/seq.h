@@ -6,6 +6,7 @@
 #ifndef ENGINE_SEQ_H
 #define ENGINE_SEQ_H
 
+#include "guide.h"
 #include "link.h"
 #include "model.h"
 #include "probs.h"
@@ -27,6 +28,8 @@ struct seq {
 	struct text text;
 	struct probs probs; /* of the tokens in text, where they are asked for */
 	struct picker *picker;
+	struct guide *guide; /* NULL: no grammar */
+	const char *fault;   /* a sentence: why seq_draw() failed with ERR_RANGE */
 	uint64_t received_us, started_us, first_us; /* 0: not yet */
 };
 
@@ -52,10 +55,11 @@ size_t seq_n_answer(const struct seq *s);
 size_t seq_n_brought(const struct seq *s);
 /* True when the model waits for one token only, the last one drawn. */
 bool seq_is_generating(const struct seq *s);
-/* The finish the answer has reached by its length alone, else FINISH_NONE. */
-enum finish seq_finish_by_length(const struct seq *s, size_t n_ctx);
+/* The finish the answer has reached by its length, or because its grammar has nothing more to
+ * come, else FINISH_NONE. */
+enum finish seq_finish_reached(const struct seq *s, size_t n_ctx);
 /* Draws the next token after rows[i] of the last step, and takes it in.  *ret_finish says
- * whether the answer ends with it. */
+ * whether the answer ends with it.  ERR_RANGE: the grammar and the model do not get on. */
 SHOAL_CHECK int seq_draw(struct seq *s, struct model *m, size_t i, enum finish *ret_finish);
 /* Queues what may be shown, if anything. */
 SHOAL_CHECK int seq_show(struct seq *s, struct link *l);

@@ -187,7 +187,7 @@ static int on_generate(struct host *h, const struct engine_msg *m)
 	}
 	h->live[h->n_live++] = s;
 	gather_arrived(&h->gather, s->received_us);
-	done = seq_finish_by_length(s, model_facts(h->model)->n_ctx);
+	done = seq_finish_reached(s, model_facts(h->model)->n_ctx);
 	return done != FINISH_NONE ? finish(h, h->n_live - 1, done) : 0;
 }
 
@@ -304,6 +304,8 @@ static int take_results(struct host *h)
 			rc = advance(h, i, &done);
 		if (rc == ERR_NOMEM)
 			rc = fail(h, i, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory to go on with this job.");
+		else if (rc == ERR_RANGE)
+			rc = fail(h, i, CODE_BAD_REQUEST, s->fault);
 		else if (rc == 0 && done != FINISH_NONE)
 			rc = finish(h, i, done);
 		if (rc < 0)

@@ -101,19 +101,22 @@ static struct candidate greatest(const struct picker *p, const float *logits)
 	return best;
 }
 
-size_t picker_candidates(struct picker *p, size_t i, const struct candidate **ret)
+size_t picker_candidates(struct picker *p, size_t i, const uint8_t *allowed, const struct candidate **ret)
 {
 	struct model *m = p->m;
 	const float *logits = m->logits[i];
-	llama_token_data_array all = { .data = m->data, .size = m->n_vocab, .selected = -1, .sorted = false };
+	llama_token_data_array all = { .data = m->data, .selected = -1, .sorted = false };
 
 	*ret = m->candidates;
-	if (p->is_plain) {
+	if (p->is_plain && allowed == NULL) {
 		m->candidates[0] = greatest(p, logits);
 		return 1;
 	}
 	for (size_t k = 0; k < m->n_vocab; k++)
-		m->data[k] = (llama_token_data){ .id = (llama_token)k, .logit = logits[k], .p = 0 };
+		if (allowed == NULL || allowed[k])
+			m->data[all.size++] = (llama_token_data){ .id = (llama_token)k, .logit = logits[k], .p = 0 };
+	if (all.size == 0)
+		return 0;
 	llama_sampler_apply(p->chain, &all);
 	for (size_t k = 0; k < all.size; k++)
 		m->candidates[k] = (struct candidate){ .id = (uint32_t)all.data[k].id, .logit = all.data[k].logit };

@@ -208,6 +208,11 @@ int model_read_turns(
 
 /* ---- tokens to text ---- */
 
+size_t model_n_tokens(const struct model *m)
+{
+	return m->n_vocab;
+}
+
 bool model_has_token(const struct model *m, uint32_t id)
 {
 	return id < m->n_vocab;

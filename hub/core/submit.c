@@ -312,7 +312,7 @@ static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why
 	struct submit *body;
 	struct span bytes;
 
-	if (!has_memory(h, sizeof(struct job) + prompt_bytes(ev->submit))) {
+	if (!has_memory(h, sizeof(struct job) + prompt_bytes(ev->submit) + ev->submit->grammar.n)) {
 		buf_addf(why, "the hub holds as many prompts and answers as it may: try again later");
 		return CODE_QUEUE_FULL;
 	}

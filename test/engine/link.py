@@ -26,7 +26,7 @@ KEYS.update(min_batch=40, max_batch=41, batch_wait_ms=42, batch_wait_adaptive=43
 KEYS.update(keep=31)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
-    "repeat_penalty logit_bias logprobs top_logprobs".split(), 1)}
+    "repeat_penalty logit_bias logprobs top_logprobs grammar".split(), 1)}
 KEYS["logprobs"] = 50
 USAGE = {name: key for key, name in enumerate("prompt_tokens cached_tokens completion_tokens".split(), 1)}
 TIMINGS = {name: key for key, name in enumerate("wait_us prefill_us decode_us".split(), 1)}

@@ -89,7 +89,7 @@ static void compute_alone(struct walk *w, size_t n_seqs)
 			const struct candidate *c;
 
 			cr_assert_eq(model_compute(w->m, &r, 1), 0);
-			w->n_logits = picker_candidates(w->picker, 0, &c);
+			w->n_logits = picker_candidates(w->picker, 0, NULL, &c);
 			if (w->want[s] == NULL)
 				w->want[s] = calloc(N_TOKENS * w->n_logits, sizeof(float));
 			for (size_t k = 0; k < w->n_logits; k++)
@@ -112,7 +112,7 @@ static size_t count_other(const float *want, const struct candidate *c, size_t n
 static void compare(struct walk *w, size_t row, size_t seq, size_t at, uint64_t seed)
 {
 	const struct candidate *c;
-	size_t n = picker_candidates(w->picker, row, &c);
+	size_t n = picker_candidates(w->picker, row, NULL, &c);
 
 	cr_assert_eq(n, w->n_logits);
 	cr_assert_eq(

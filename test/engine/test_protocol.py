@@ -4,9 +4,11 @@ What both must do alike; what only a real model can show is in test_llama.py.
 """
 import atexit
 import hashlib
+import json
 import math
 import os
 import random
+import re
 import shutil
 import struct
 import tempfile
@@ -597,6 +599,76 @@ def tokens_held_back_are_told_with_theirs_in_a_frame_that_fits():
         check(len(held.frames[0]["ids"]) > 20, "nothing was held back")
         check_probs(held, 20)
         equal([p["logprob"] for p in held.probs], [p["logprob"] for p in whole.probs])
+
+
+# ---- grammars ----
+
+JSON = r'''root ::= object
+object ::= "{" ws (member ("," ws member){0,2})? "}"
+member ::= string ":" ws value
+value ::= object | array | string | number | "true" | "false" | "null"
+array ::= "[" ws (value ("," ws value){0,2})? "]"
+string ::= "\"" ([^"\\\x00-\x1F\x7F] | "\\" ["\\bfnrt]){0,8} "\""
+number ::= "-"? ("0" | [1-9] [0-9]{0,6}) ("." [0-9]{1,6})?
+ws ::= " "?
+'''
+AMBIGUOUS = 'root ::= "a" root x | "a" root y | "b"\nx ::= "b"\ny ::= "c"\n'
+
+
+@test
+def a_short_answer_ends_where_its_grammar_does():
+    with engine() as e:
+        seen = set()
+        for seed in range(12):
+            a = e.ask(PROMPT, grammar='root ::= "yes" | "no, " [0-9]{3} "!"', seed=seed, temperature=1.5)
+            equal(a.finish, STOP, a.text)
+            check(re.fullmatch("yes|no, [0-9]{3}!", a.text), a.text)
+            seen.add(a.text)
+        equal(e.ask(PROMPT, grammar='root ::= "yes"', ignore_eos=True).text, "yes", "although ends are ignored")
+
+
+@test
+def answers_under_a_grammar_are_documents_and_go_on_at_every_index():
+    with engine() as e:
+        n_whole = 0
+        for seed in range(8):
+            args = dict(grammar=JSON, seed=seed, temperature=1.2, max_tokens=100)
+            whole = e.ask(PROMPT, **args)
+            if whole.finish == STOP:
+                check(isinstance(json.loads(whole.text), dict), whole.text)
+                n_whole += 1
+            ends = [0]
+            for f in whole.frames:
+                ends.append(ends[-1] + len(f["ids"]))
+            for k in ends[::1 + len(ends) // 6]:
+                equal(whole.ids[:k] + e.ask(PROMPT, prefix=whole.ids[:k], **args).ids, whole.ids, "from %d on" % k)
+        check(n_whole > 0, "none came to its end")
+
+
+@test
+def a_grammar_that_is_none_is_refused():
+    with engine() as e:
+        for text, word in (("root ::= (", ")"), ("x ::= y", "root"), ("root ::= root | root", "beginning"),
+                           ('root ::= root "a" | "b"', "itself"), ("root ::= " + "(" * 60000, "64"),
+                           ('root ::= ("a"{9999}){9999} ("b"{9999}){9999} ' * 12, "Line")):
+            check(word in refused(e, BAD_REQUEST, prompt="x", sampling={"grammar": text}), text[:80])
+        prefix = e.ask(PROMPT, max_tokens=3, ignore_eos=True).ids
+        check("prefix" in refused(e, BAD_REQUEST, prompt="x", prefix=prefix, sampling={"grammar": 'root ::= "\\x01"'}), "the sentence")
+
+
+@test
+def a_grammar_made_to_do_harm_costs_only_its_own_job():
+    with engine() as e:
+        args = dict(max_tokens=40, ignore_eos=True, temperature=0.0)
+        want = e.ask(PROMPT, **args)
+        good = [e.start(PROMPT, **args) for _ in range(2)]
+        bad = e.start(PROMPT, grammar=AMBIGUOUS, ignore_eos=True, logit_bias={})
+        answers = e.collect(good + [bad])
+        for job in good:
+            equal(answers[job].ids, want.ids, "the answer beside it")
+        if answers[bad].end["type"] == ERROR:
+            equal(answers[bad].end["code"], BAD_REQUEST)
+        equal(e.ask(PROMPT, **args).ids, want.ids, "the answer afterwards")
 
 
 @test

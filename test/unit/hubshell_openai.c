@@ -107,7 +107,6 @@ Test(openai, what_cannot_be_done_is_refused_by_name)
 		{ OPENAI_CHAT, CHAT ",\"functions\":[{\"name\":\"f\"}]}", "functions", "unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}}", "response_format",
 			"unsupported" },
-		{ OPENAI_CHAT, CHAT ",\"grammar\":\"root ::= x\"}", "grammar", "unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"top_logprobs\":2}", "top_logprobs", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"the\":2}}", "logit_bias", "invalid_value" },
