@@ -89,6 +89,8 @@ enum agent_rule {
 	AGENT_RULE_ENGINE_INDEX = 1 << 3, /* the engine's tokens follow each other */
 	AGENT_RULE_ENGINE_COUNT = 1 << 4, /* and its DONE counts them */
 	AGENT_RULE_ENGINE_PATIENCE = 1 << 5, /* an engine that says nothing has hung */
+	AGENT_RULE_MEMORY = 1 << 6,  /* no model is loaded that memory does not suffice for */
+	AGENT_RULE_SPARE = 1 << 7,   /* none is unloaded that runs jobs */
 };
 
 enum agent_phase { AGENT_PHASE_START, AGENT_PHASE_CONNECTING, AGENT_PHASE_REGISTERING, AGENT_PHASE_READY, AGENT_PHASE_DRAINING,

@@ -135,7 +135,7 @@ static bool may_go(const struct engine *e)
 
 static bool is_idle(struct engine *e)
 {
-	return engine_n_jobs(e) == 0 && !engine_has_work(e);
+	return (!RULE(e->agent, SPARE) || engine_n_jobs(e) == 0) && !engine_has_work(e);
 }
 
 static struct engine *least_used(struct agent *a, bool is_idle_wanted)
@@ -225,7 +225,7 @@ static bool place(struct agent *a, struct engine *e)
 	const struct agent_limit *hard = &a->config.memory_hard;
 	struct memory_view v = memory_see(a, hard), alone;
 
-	if (has_room(&v, need_of(e))) {
+	if (!RULE(a, MEMORY) || has_room(&v, need_of(e))) {
 		engine_start(e);
 		return true;
 	}

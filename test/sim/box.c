@@ -21,6 +21,7 @@ void box_init(struct sim *s, size_t i)
 	b->id[0] = 'b';
 	b->id[1] = (char)('0' + i);
 	b->parallel = sim_between(s, 1, SIM_MAX_RUNS);
+	b->others = s->knobs.others;
 	box_start(s, i);
 }
 
@@ -32,7 +33,8 @@ static void connect_in(struct sim *s, size_t i, uint64_t ms)
 void box_start(struct sim *s, size_t i)
 {
 	struct box *b = &s->boxes[i];
-	struct agent_model m = { .name = SPAN(SIM_MODEL), .path = SPAN("/m"), .parallel = b->parallel };
+	static const struct hardware hardware = { .mem_total = SIM_MEMORY };
+	struct agent_model models[SIM_MODELS];
 	struct agent_config c = {
 		.id = span_of(b->id),
 		.host = span_of(b->id),
@@ -58,11 +60,18 @@ void box_start(struct sim *s, size_t i)
 		.quarantine_ms = 1500,
 		.keep_ended_ms = 60000,
 		.benchmark = s->seed % 4 == 0,
-		.models = &m,
-		.n_models = 1,
+		.memory_hard = { .percent = 95 },
+		.memory_soft = { .percent = 85 },
+		.hardware = &hardware,
+		.models = models,
+		.n_models = s->knobs.n_models,
 		.rules_off = s->agent_rules_off,
 	};
 
+	for (size_t k = 0; k < SIM_MODELS; k++)
+		models[k] = (struct agent_model){
+			.name = span_of(sim_models[k]), .path = SPAN("/m"), .parallel = b->parallel, .is_lazy = k > 0
+		};
 	if (agent_new(&c, &b->agent) < 0)
 		abort();
 	sim_trace(s, "%s starts its life %u", b->id, (unsigned)b->epoch);
@@ -70,6 +79,12 @@ void box_start(struct sim *s, size_t i)
 	b->is_linked = b->is_stopping = false;
 	b->frozen_until = 0;
 	memset(b->known, 0, sizeof(b->known));
+	for (size_t k = 0; k < s->knobs.n_models; k++)
+		box_feed(s, i,
+			&(struct agent_event){ .type = AGENT_EV_FOOTPRINT,
+				.engine = k,
+				.footprint = &(struct footprint){ .weights = SIM_WEIGHTS } });
+	box_memory(s, i, b->others);
 	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_START });
 	connect_in(s, i, sim_between(s, 1, 50));
 }
@@ -80,6 +95,27 @@ void box_fini(struct box *b)
 	free(b->retained[0]);
 	free(b->retained[1]);
 	free(b->last_job);
+}
+
+static void forget_engines(struct box *b)
+{
+	for (size_t k = 0; k < SIM_MODELS; k++)
+		b->engines[k] = (struct engine){ .gen = b->engines[k].gen + 1 };
+}
+
+void box_memory(struct sim *s, size_t i, uint64_t others)
+{
+	struct box *b = &s->boxes[i];
+	struct agent_sample sample = { .load_milli = 1 };
+	uint64_t left = SIM_MEMORY - 1; /* 0 would say that it is not known */
+
+	for (size_t k = 0; k < s->knobs.n_models; k++)
+		left -= sample.engine_anon[k] = b->engines[k].is_alive ? SIM_WEIGHTS : 0;
+	b->others = b->others_told = others < left ? others : left;
+	sample.mem_available = SIM_MEMORY - (SIM_MEMORY - 1 - left) - b->others;
+	if (b->agent == NULL)
+		return;
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &sample });
 }
 
 /* ---- its connection ---- */
@@ -156,7 +192,7 @@ void box_kill(struct sim *s, size_t i)
 		return;
 	sim_trace(s, "%s is killed", b->id);
 	b->agent = agent_free(b->agent);
-	b->engine = (struct engine){ .gen = b->engine.gen + 1 };
+	forget_engines(b);
 	if (b->is_broker_linked)
 		will(s, i);
 	b->is_linked = false;
@@ -168,7 +204,7 @@ static void stopped(struct sim *s, size_t i)
 
 	sim_trace(s, "%s has stopped", b->id);
 	b->agent = agent_free(b->agent);
-	b->engine = (struct engine){ .gen = b->engine.gen + 1 };
+	forget_engines(b);
 	b->is_linked = b->is_broker_linked = false; /* an orderly goodbye: no will */
 	sim_push(s, sim_between(s, 100, 1000), (struct future){ .type = F_BOX_START, .who = i });
 }
@@ -233,9 +269,9 @@ static bool act(struct sim *s, size_t i, const struct agent_action *a)
 	case AGENT_ACT_STATUS: publish(s, i, TOPIC_AGENT_STATUS, &status_type, &a->status, 1); break;
 	case AGENT_ACT_HEARTBEAT: publish(s, i, TOPIC_AGENT_HEARTBEAT, &heartbeat_type, &a->heartbeat, 0); break;
 	case AGENT_ACT_EVENT: say_event(s, i, &a->job_event); break;
-	case AGENT_ACT_ENGINE_START: fake_start(s, i); break;
-	case AGENT_ACT_ENGINE_SEND: fake_told(s, i, &a->engine_msg); break;
-	case AGENT_ACT_ENGINE_KILL: fake_dies(s, i); break;
+	case AGENT_ACT_ENGINE_START: fake_start(s, i, a->engine); break;
+	case AGENT_ACT_ENGINE_SEND: fake_told(s, i, a->engine, &a->engine_msg); break;
+	case AGENT_ACT_ENGINE_KILL: fake_dies(s, i, a->engine); break;
 	case AGENT_ACT_LOG: sim_trace(s, "%s log %.*s", s->boxes[i].id, SPAN_FMT(a->text)); break;
 	case AGENT_ACT_BENCHED: s->n_benched++; break;
 	case AGENT_ACT_STOPPED: return false;
@@ -375,6 +411,7 @@ void box_future(struct sim *s, struct future *f)
 		if (f->gen == b->epoch)
 			connected(s, f->who);
 		break;
+	case F_BOX_MEMORY: box_memory(s, f->who, s->knobs.others); break;
 	case F_BOX_NOTICE: notice(s, f->who, f); break;
 	case F_BROKER_NOTICE:
 		if (!b->is_broker_linked || b->conn != f->gen)

@@ -66,7 +66,7 @@ static void submit(struct sim *s, size_t i, size_t view)
 {
 	struct cjob *j = &s->jobs[i];
 	struct buf prompt = BUF_INIT(32), topic = BUF_INIT(32);
-	struct submit m = { .model = SPAN(SIM_MODEL),
+	struct submit m = { .model = span_of(sim_models[i % s->knobs.n_models]),
 		.max_tokens = j->max_tokens,
 		.stream = j->views[view].stream,
 		.priority = j->priority,

@@ -53,48 +53,68 @@ size_t chain_job(struct span prompt)
 
 /* ---- the child ---- */
 
-static void decode_in(struct sim *s, size_t i, uint64_t ms)
+const char *const sim_models[SIM_MODELS] = { "m", "n" };
+
+static struct engine *engine_at(struct sim *s, size_t i, size_t model)
 {
-	sim_push(s, ms, (struct future){ .type = F_DECODE, .who = i, .gen = s->boxes[i].engine.gen });
+	return &s->boxes[i].engines[model];
 }
 
-static void engine_says(struct sim *s, size_t i, struct engine_msg *m)
+static void push(struct sim *s, size_t i, size_t model, uint64_t ms, enum future_type type)
+{
+	sim_push(s, ms, (struct future){ .type = type, .who = i, .model = model, .gen = engine_at(s, i, model)->gen });
+}
+
+static void engine_says(struct sim *s, size_t i, size_t model, struct engine_msg *m)
 {
 	if (s->boxes[i].agent != NULL)
-		box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE, .engine = 0, .engine_msg = m });
+		box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE, .engine = model, .engine_msg = m });
 }
 
-void fake_start(struct sim *s, size_t i)
+/* By what its agent was told last; others may have grown since. */
+static void check_memory(struct sim *s, size_t i)
 {
-	struct engine *e = &s->boxes[i].engine;
+	const struct box *b = &s->boxes[i];
+	uint64_t used = b->others_told;
+
+	for (size_t k = 0; k < s->knobs.n_models; k++)
+		used += b->engines[k].is_alive ? SIM_WEIGHTS : 0;
+	if (used > SIM_MEMORY * 95 / 100)
+		sim_violation(s, "%s loads more than it has memory for: %u of %u", b->id, (unsigned)used, SIM_MEMORY);
+}
+
+void fake_start(struct sim *s, size_t i, size_t model)
+{
+	struct engine *e = engine_at(s, i, model);
 
 	*e = (struct engine){ .is_alive = true, .gen = e->gen + 1 };
-	sim_push(s, sim_between(s, 5, 50), (struct future){ .type = F_ENGINE_HELLO, .who = i, .gen = e->gen });
+	push(s, i, model, sim_between(s, 5, 50), F_ENGINE_HELLO);
+	check_memory(s, i);
 }
 
-void fake_dies(struct sim *s, size_t i)
+void fake_dies(struct sim *s, size_t i, size_t model)
 {
-	struct engine *e = &s->boxes[i].engine;
+	struct engine *e = engine_at(s, i, model);
 
 	if (!e->is_alive)
 		return;
 	e->is_alive = false;
-	sim_push(s, 1, (struct future){ .type = F_ENGINE_EXIT, .who = i, .gen = e->gen });
+	push(s, i, model, 1, F_ENGINE_EXIT);
 }
 
-void fake_stops(struct sim *s, size_t i)
+void fake_stops(struct sim *s, size_t i, size_t model)
 {
 	struct box *b = &s->boxes[i];
 
-	if (!b->engine.is_alive || b->agent == NULL)
+	if (!engine_at(s, i, model)->is_alive || b->agent == NULL)
 		return;
-	b->engine.is_hung = true;
-	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE_STOPPED, .engine = 0, .signo = 19 });
+	engine_at(s, i, model)->is_hung = true;
+	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_ENGINE_STOPPED, .engine = model, .signo = 19 });
 }
 
-void fake_forgets(struct sim *s, size_t i)
+void fake_forgets(struct sim *s, size_t i, size_t model)
 {
-	struct engine *e = &s->boxes[i].engine;
+	struct engine *e = engine_at(s, i, model);
 
 	for (size_t k = 0; k < SIM_MAX_RUNS; k++)
 		if (e->runs[k].is_active) {
@@ -137,19 +157,20 @@ static unsigned bits(uint64_t x)
 	return n;
 }
 
-static void engine_generate(struct sim *s, size_t i, const struct engine_msg *m)
+static void engine_generate(struct sim *s, size_t i, size_t model, const struct engine_msg *m)
 {
 	struct box *b = &s->boxes[i];
 	bool is_job = m->prompt.n > 4 && memcmp(m->prompt.p, "job ", 4) == 0; /* else the box measures its speed */
 	size_t job = is_job ? chain_job(m->prompt) : 0, k = 0;
 
-	while (k < b->parallel && b->engine.runs[k].is_active)
+	while (k < b->parallel && engine_at(s, i, model)->runs[k].is_active)
 		k++;
 	if (k == b->parallel) {
 		sim_violation(s, "%s runs more than its %u sequences", b->id, (unsigned)b->parallel);
 		return;
 	}
-	b->engine.runs[k] = (struct run){ .is_active = true,
+	engine_at(s, i, model)->runs[k] = (struct run){ .is_active = true,
+		.is_job = is_job,
 		.number = m->job,
 		.chain = follow_prefix(s, job, m),
 		.index = m->n_prefix,
@@ -159,28 +180,37 @@ static void engine_generate(struct sim *s, size_t i, const struct engine_msg *m)
 		sim_violation(s, "%s started one attempt of job %zu twice", b->id, job);
 }
 
-void fake_told(struct sim *s, size_t i, const struct engine_msg *m)
+/* Who is told to quit has nothing to do, but at the end of the agent. */
+static void quit(struct sim *s, size_t i, size_t model)
 {
-	struct engine *e = &s->boxes[i].engine;
+	const struct engine *e = engine_at(s, i, model);
+
+	for (size_t k = 0; k < SIM_MAX_RUNS; k++)
+		if (e->runs[k].is_active && e->runs[k].is_job && agent_phase(s->boxes[i].agent) != AGENT_PHASE_DRAINING)
+			sim_violation(s, "%s unloads a model that runs jobs", s->boxes[i].id);
+	fake_dies(s, i, model);
+}
+
+void fake_told(struct sim *s, size_t i, size_t model, const struct engine_msg *m)
+{
+	struct engine *e = engine_at(s, i, model);
 
 	if (!e->is_alive)
 		return;
 	switch (m->type) {
-	case ENGINE_LOAD:
-		sim_push(s, sim_between(s, 20, 300), (struct future){ .type = F_ENGINE_LOADED, .who = i, .gen = e->gen });
-		break;
-	case ENGINE_GENERATE: engine_generate(s, i, m); break;
+	case ENGINE_LOAD: push(s, i, model, sim_between(s, 20, 300), F_ENGINE_LOADED); break;
+	case ENGINE_GENERATE: engine_generate(s, i, model, m); break;
 	case ENGINE_CANCEL:
 		for (size_t k = 0; k < SIM_MAX_RUNS; k++)
 			if (e->runs[k].is_active && e->runs[k].number == m->job)
 				e->runs[k].is_cancelled = true;
 		break;
-	case ENGINE_QUIT: fake_dies(s, i); break;
-	default: sim_push(s, 1, (struct future){ .type = F_ENGINE_PONG, .who = i, .gen = e->gen }); break; /* a ping */
+	case ENGINE_QUIT: quit(s, i, model); break;
+	default: push(s, i, model, 1, F_ENGINE_PONG); break; /* a ping */
 	}
 }
 
-static void run_ends(struct sim *s, size_t i, struct run *r, enum finish finish)
+static void run_ends(struct sim *s, size_t i, size_t model, struct run *r, enum finish finish)
 {
 	struct engine_msg m = { .type = ENGINE_DONE,
 		.job = r->number,
@@ -190,28 +220,28 @@ static void run_ends(struct sim *s, size_t i, struct run *r, enum finish finish)
 		.timings = { .prefill_us = 1000, .decode_us = 1000 } };
 
 	r->is_active = false;
-	engine_says(s, i, &m);
+	engine_says(s, i, model, &m);
 }
 
 /* A message nobody can make sense of; or nothing where tokens should be, which only index and count tell. */
-static void engine_raves(struct sim *s, size_t i, const struct engine_msg *tokens)
+static void engine_raves(struct sim *s, size_t i, size_t model, const struct engine_msg *tokens)
 {
 	struct engine_msg m = *tokens;
 
-	s->boxes[i].engine.is_mad = false;
+	engine_at(s, i, model)->is_mad = false;
 	switch (sim_between(s, 0, 3)) {
-	case 0: engine_says(s, i, NULL); break;
+	case 0: engine_says(s, i, model, NULL); break;
 	case 1:
 		m.job += 1000;
-		engine_says(s, i, &m);
+		engine_says(s, i, model, &m);
 		break;
 	default: break;
 	}
 }
 
-static void run_decodes(struct sim *s, size_t i, struct run *r)
+static void run_decodes(struct sim *s, size_t i, size_t model, struct run *r)
 {
-	uint64_t gen = s->boxes[i].engine.gen, number = r->number;
+	uint64_t gen = engine_at(s, i, model)->gen, number = r->number;
 	uint32_t ids[2];
 	char text[16];
 	struct engine_msg m = { .type = ENGINE_TOKENS, .job = number, .index = r->index, .ids = ids, .text = { text, 0 } };
@@ -222,7 +252,7 @@ static void run_decodes(struct sim *s, size_t i, struct run *r)
 	if (r->is_forgotten)
 		return;
 	if (r->is_cancelled) {
-		run_ends(s, i, r, FINISH_CANCELLED);
+		run_ends(s, i, model, r, FINISH_CANCELLED);
 		return;
 	}
 	if (s->now < r->ready_at)
@@ -238,28 +268,28 @@ static void run_decodes(struct sim *s, size_t i, struct run *r)
 		r->index++;
 		is_last = r->index >= r->max_tokens;
 	}
-	if (s->boxes[i].engine.is_mad)
-		engine_raves(s, i, &m);
+	if (engine_at(s, i, model)->is_mad)
+		engine_raves(s, i, model, &m);
 	else
-		engine_says(s, i, &m);
-	if (s->boxes[i].engine.gen != gen || !r->is_active || r->number != number)
+		engine_says(s, i, model, &m);
+	if (engine_at(s, i, model)->gen != gen || !r->is_active || r->number != number)
 		return; /* the agent had other plans */
 	if (is_last)
-		run_ends(s, i, r, FINISH_LENGTH);
+		run_ends(s, i, model, r, FINISH_LENGTH);
 	else if (sim_between(s, 1, NO_STOP) == 1)
-		run_ends(s, i, r, FINISH_STOP);
+		run_ends(s, i, model, r, FINISH_STOP);
 }
 
-static void decode_step(struct sim *s, size_t i)
+static void decode_step(struct sim *s, size_t i, size_t model)
 {
-	struct engine *e = &s->boxes[i].engine;
+	struct engine *e = engine_at(s, i, model);
 	uint64_t gen = e->gen;
 
 	for (size_t k = 0; k < SIM_MAX_RUNS && e->is_alive && !e->is_hung && e->gen == gen; k++)
 		if (e->runs[k].is_active)
-			run_decodes(s, i, &e->runs[k]);
+			run_decodes(s, i, model, &e->runs[k]);
 	if (e->is_alive && e->gen == gen)
-		decode_in(s, i, STEP_MS);
+		push(s, i, model, STEP_MS, F_DECODE);
 }
 
 void fake_future(struct sim *s, struct future *f)
@@ -270,26 +300,26 @@ void fake_future(struct sim *s, struct future *f)
 		.type = ENGINE_LOADED, .n_ctx = 4096, .n_params = 1, .digest = SPAN("one file on all boxes, 32 bytes.")
 	};
 
-	if (f->gen != b->engine.gen || b->agent == NULL)
+	if (f->gen != engine_at(s, f->who, f->model)->gen || b->agent == NULL)
 		return;
 	if (f->type == F_ENGINE_EXIT) {
-		box_feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = 0, .wstatus = 9 });
+		box_feed(s, f->who, &(struct agent_event){ .type = AGENT_EV_ENGINE_EXIT, .engine = f->model, .wstatus = 9 });
 		return;
 	}
-	if (!b->engine.is_alive)
+	if (!engine_at(s, f->who, f->model)->is_alive)
 		return;
 	switch (f->type) {
-	case F_ENGINE_HELLO: engine_says(s, f->who, &hello); break;
+	case F_ENGINE_HELLO: engine_says(s, f->who, f->model, &hello); break;
 	case F_ENGINE_LOADED:
-		decode_in(s, f->who, STEP_MS);
-		engine_says(s, f->who, &loaded);
+		push(s, f->who, f->model, STEP_MS, F_DECODE);
+		engine_says(s, f->who, f->model, &loaded);
 		replay(s, f->who);
 		break;
 	case F_ENGINE_PONG:
-		if (!b->engine.is_hung)
-			engine_says(s, f->who, &pong);
+		if (!engine_at(s, f->who, f->model)->is_hung)
+			engine_says(s, f->who, f->model, &pong);
 		break;
-	case F_ENGINE_CRASH: fake_dies(s, f->who); break;
-	default: decode_step(s, f->who); break;
+	case F_ENGINE_CRASH: fake_dies(s, f->who, f->model); break;
+	default: decode_step(s, f->who, f->model); break;
 	}
 }

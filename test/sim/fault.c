@@ -3,7 +3,8 @@
 #include <stdlib.h>
 
 static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang",
-	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash" };
+	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash",
+	"memory" };
 
 static unsigned some_of_all(struct sim *s)
 {
@@ -18,7 +19,11 @@ void fault_plan(struct sim *s)
 {
 	struct knobs *k = &s->knobs;
 
-	*k = (struct knobs){ .loss0 = 0.12, .dup = 0.15, .late = 0.02 };
+	*k = (struct knobs){ .loss0 = 0.12, .dup = 0.15, .late = 0.02, .n_models = 1 };
+	if (s->seed % 3 == 0) { /* two models, and memory for one of them or both */
+		k->n_models = 2;
+		k->others = s->seed % 2 == 0 && s->seed % 8 != 0 ? 50 : 10; /* who takes turns finds queues full */
+	}
 	switch (s->seed % 8) {
 	case 0:
 		k->is_quiet = true;
@@ -61,6 +66,7 @@ static void broker_restarts(struct sim *s)
 static void strike(struct sim *s, enum fault fault, size_t i)
 {
 	struct box *b = &s->boxes[i];
+	size_t model = rng_below(&s->rng, s->knobs.n_models);
 
 	sim_trace(s, "FAULT %s (%s)", fault_names[fault], b->id);
 	switch (fault) {
@@ -80,11 +86,11 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		if (b->is_linked && !b->is_cut)
 			box_break(s, i, false);
 		break;
-	case FAULT_ENGINE_CRASH: fake_dies(s, i); break;
-	case FAULT_ENGINE_HANG: b->engine.is_hung = true; break;
-	case FAULT_ENGINE_STOP: fake_stops(s, i); break;
-	case FAULT_ENGINE_NONSENSE: b->engine.is_mad = true; break;
-	case FAULT_ENGINE_FORGET: fake_forgets(s, i); break;
+	case FAULT_ENGINE_CRASH: fake_dies(s, i, model); break;
+	case FAULT_ENGINE_HANG: b->engines[model].is_hung = true; break;
+	case FAULT_ENGINE_STOP: fake_stops(s, i, model); break;
+	case FAULT_ENGINE_NONSENSE: b->engines[model].is_mad = true; break;
+	case FAULT_ENGINE_FORGET: fake_forgets(s, i, model); break;
 	case FAULT_DRAIN: box_stop(s, i); break;
 	case FAULT_HUB_LINK:
 		if (s->is_hub_linked)
@@ -95,7 +101,11 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 	case FAULT_SLOW_CRASH: /* what the engine wrote last comes long after the news of its end */
 		b->slow_until = s->now + 300;
 		sim_push(s, sim_between(s, 100, 300),
-			(struct future){ .type = F_ENGINE_CRASH, .who = i, .gen = b->engine.gen });
+			(struct future){ .type = F_ENGINE_CRASH, .who = i, .model = model, .gen = b->engines[model].gen });
+		break;
+	case FAULT_MEMORY: /* others on the box want all of it for a while */
+		box_memory(s, i, sim_between(s, s->knobs.others, SIM_MEMORY));
+		sim_push(s, sim_between(s, 100, 3000), (struct future){ .type = F_BOX_MEMORY, .who = i });
 		break;
 	default: s->hub_paused_until = s->now + sim_between(s, 200, 4000); break;
 	}
@@ -127,5 +137,7 @@ void fault_stop(struct sim *s)
 	k->loss0 = k->loss1 = k->dup = k->late = k->corrupt = 0;
 	k->has_liar = false;
 	for (size_t i = 0; i < s->n_boxes; i++)
-		s->boxes[i].engine.is_hung = s->boxes[i].engine.is_mad = false; /* what is forgotten stays so */
+		for (size_t m = 0; m < SIM_MODELS; m++)
+			s->boxes[i].engines[m].is_hung = s->boxes[i].engines[m].is_mad =
+				false; /* what is forgotten stays so */
 }

@@ -28,6 +28,8 @@ static const struct {
 	{ "agent:engine-index", 0, AGENT_RULE_ENGINE_INDEX },
 	{ "agent:engine-count", 0, AGENT_RULE_ENGINE_COUNT },
 	{ "agent:engine-patience", 0, AGENT_RULE_ENGINE_PATIENCE },
+	{ "agent:memory", 0, AGENT_RULE_MEMORY },
+	{ "agent:spare", 0, AGENT_RULE_SPARE },
 };
 #define N_MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
 

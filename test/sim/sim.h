@@ -16,6 +16,8 @@
  *     each token continues exactly the tokens that client has seen (client.c)
  *   - a whole answer is made of one coherent chain of tokens; a repeated id never runs twice
  *   - nothing is promised or dispatched before it is recorded
+ *   - no engine is started beyond what an agent knew of its box's memory, none told to quit that
+ *     runs jobs, but for the end of its agent
  *   - an engine never runs more sequences than it has; an agent never starts work of another
  *     life, an older attempt, or one attempt twice (box.c)
  *   - an engine that has forgotten a run does not live long
@@ -37,7 +39,9 @@
 #define SIM_MAX_VIEWS 6
 #define SIM_MAX_RUNS 3
 #define SIM_MAX_TOKENS 64 /* of one answer */
-#define SIM_MODEL "m"
+#define SIM_MODELS 2
+#define SIM_MEMORY 100 /* of a box; 95 of it may be used */
+#define SIM_WEIGHTS 30 /* … by each model that is loaded */
 
 enum fault {
 	FAULT_CRASH,
@@ -54,6 +58,7 @@ enum fault {
 	FAULT_BROKER,
 	FAULT_HUB_PAUSE,
 	FAULT_SLOW_CRASH,
+	FAULT_MEMORY,
 	FAULT_COUNT
 };
 
@@ -64,6 +69,8 @@ struct knobs {                          /* what kind of world it is */
 	double corrupt;                 /* token frames whose text is altered */
 	bool has_rogue;                 /* box 0 runs jobs meant for another life */
 	bool has_liar;                  /* box 1 forges frames of others' jobs on its own topic */
+	size_t n_models;                /* the first loaded at the start, others when jobs come */
+	uint64_t others;                /* memory that others on each box take, most of the time */
 	bool is_quiet;                  /* no faults and no lost QoS 1: every job takes one attempt */
 };
 
@@ -87,6 +94,7 @@ enum future_type {
 	F_BOX_THAW,
 	F_BOX_CONNECT,
 	F_BOX_NOTICE,
+	F_BOX_MEMORY,
 	F_BROKER_NOTICE,
 	F_CLIENT,
 	F_FAULT
@@ -97,6 +105,7 @@ struct future {
 	enum future_type type;
 	enum topic_kind kind;
 	size_t who;   /* box or client job */
+	size_t model; /* whose engine */
 	uint64_t gen; /* connection, life or engine it is for */
 	uint8_t *bytes;
 	size_t n;
@@ -105,6 +114,7 @@ struct future {
 /* ---- boxes ---- */
 
 struct run {
+	bool is_job; /* else the box measures its speed */
 	bool is_active, is_cancelled, is_forgotten;
 	unsigned n_idle; /* steps since it was forgotten */
 	uint64_t number, chain; /* chain: hash of prompt and tokens so far */
@@ -136,7 +146,8 @@ struct box {
 	uint8_t *last_job;   /* a rogue's: what it was given last */
 	size_t n_last_job;
 	struct status will;
-	struct engine engine;
+	struct engine engines[SIM_MODELS];
+	uint64_t others, others_told; /* memory: now, and when its agent looked last */
 	struct known known[SIM_MAX_JOBS];
 	uint8_t *retained[2]; /* registration, status: at the broker */
 	size_t n_retained[2];
@@ -218,6 +229,7 @@ void box_fini(struct box *b);
 void box_start(struct sim *s, size_t i);
 void box_kill(struct sim *s, size_t i);
 void box_stop(struct sim *s, size_t i);
+void box_memory(struct sim *s, size_t i, uint64_t others); /* others take so much of it; its agent looks */
 void box_break(struct sim *s, size_t i, bool is_noticed); /* its connection; not noticed: half open */
 void box_future(struct sim *s, struct future *f);
 void box_tick(struct sim *s, size_t i);
@@ -228,11 +240,12 @@ uint64_t box_deadline(const struct sim *s, size_t i);
 
 /* engine.c: a fake engine, and its tokens: the upper half of an id is a hash of what it
  * continues, the lower is random; some have no text. */
-void fake_start(struct sim *s, size_t i);
-void fake_told(struct sim *s, size_t i, const struct engine_msg *m);
-void fake_dies(struct sim *s, size_t i);
-void fake_stops(struct sim *s, size_t i);   /* SIGSTOP */
-void fake_forgets(struct sim *s, size_t i); /* one of its runs, for ever */
+extern const char *const sim_models[SIM_MODELS];
+void fake_start(struct sim *s, size_t i, size_t model);
+void fake_told(struct sim *s, size_t i, size_t model, const struct engine_msg *m);
+void fake_dies(struct sim *s, size_t i, size_t model);
+void fake_stops(struct sim *s, size_t i, size_t model);   /* SIGSTOP */
+void fake_forgets(struct sim *s, size_t i, size_t model); /* one of its runs, for ever */
 void fake_future(struct sim *s, struct future *f);
 uint64_t chain_start(const struct sim *s, uint64_t job);
 uint32_t chain_token(struct sim *s, uint64_t chain);
