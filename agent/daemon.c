@@ -235,6 +235,13 @@ static void on_engine_stop(void *ctx, size_t index, int signo)
 	feed(ctx, &(struct agent_event){ .type = AGENT_EV_ENGINE_STOPPED, .engine = index, .signo = signo });
 }
 
+static void on_engine_said(void *ctx, size_t index, int level, struct span line)
+{
+	const struct daemon *d = ctx;
+
+	log_at((enum log_level)level, "engine", "model %s says: %.*s", d->set->models[index].name, SPAN_FMT(line));
+}
+
 static void on_tick(void *ctx)
 {
 	feed(ctx, &(struct agent_event){ .type = AGENT_EV_TICK });
@@ -352,7 +359,8 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 
 static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
 {
-	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit, on_engine_stop };
+	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit, on_engine_stop,
+		on_engine_said };
 	int rc = loop_new(on_stop, d, &d->loop);
 
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "engine_words.h"
 #include "frame.h"
 #include "log.h"
 
@@ -33,6 +34,7 @@ struct engine_link {
 	struct loop_io *io;
 	struct loop_child *child;
 	struct loop_timer *hung_up;
+	struct engine_words *words;
 	struct frame_in in;
 	struct buf out;
 	struct {
@@ -114,6 +116,13 @@ static void drop_first_fd(struct engine_link *l)
 	memmove(l->fds, l->fds + 1, l->n_fds * sizeof(l->fds[0]));
 }
 
+static void forget_out(struct engine_link *l)
+{
+	while (l->n_fds > 0)
+		drop_first_fd(l);
+	buf_fini(&l->out);
+}
+
 static void written(struct engine_link *l, size_t n)
 {
 	buf_consume(&l->out, n);
@@ -153,7 +162,7 @@ static void write_some(struct engine_link *l)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
-			buf_reset(&l->out); /* it hears no more; reading on tells why */
+			forget_out(l); /* it hears no more; reading on tells why */
 		if (n < 0)
 			break;
 		written(l, (size_t)n);
@@ -174,7 +183,7 @@ void engine_link_send(struct engine_link *l, const struct engine_msg *m, int fd)
 			close(fd);
 		if (l->n_fds == FDS_MAX)
 			engine_link_kill(l); /* it has not read for very long */
-		return; /* its end is under way */
+		return;                      /* its end is under way */
 	}
 	if (fd >= 0) {
 		l->fds[l->n_fds].at = before;
@@ -211,15 +220,14 @@ static void forget_child(struct engine_link *l)
 {
 	l->io = loop_io_free(l->io);
 	l->child = loop_child_free(l->child);
+	l->words = engine_words_free(l->words);
 	loop_timer_off(l->hung_up);
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
 	l->pid = 0;
 	frame_in_fini(&l->in);
-	buf_fini(&l->out);
-	while (l->n_fds > 0)
-		drop_first_fd(l);
+	forget_out(l);
 }
 
 static void on_exit_of_child(void *ctx, int wstatus)
@@ -255,12 +263,29 @@ static int watch(struct engine_link *l)
 	return rc;
 }
 
-int engine_link_start(struct engine_link *l)
+static void on_words(void *ctx, int level, struct span line)
+{
+	struct engine_link *l = ctx;
+
+	l->cb.said(l->ctx, l->index, level, line);
+}
+
+static int spawn(struct engine_link *l, int fd3)
 {
 	const char *const argv[] = { l->path, NULL };
-	struct child_spec spec = {
-		.file = l->path, .argv = argv, .out = -1, .err = -1, .die_with_parent = true, .new_group = true
-	};
+	struct child_spec spec = { .file = l->path, .argv = argv, .fd3 = fd3, .die_with_parent = true, .new_group = true };
+	int words, rc = engine_words_new(l->loop, on_words, l, &words, &l->words);
+
+	if (rc < 0)
+		return rc;
+	spec.out = spec.err = words;
+	rc = child_spawn(&spec, &l->pid);
+	close(words);
+	return rc;
+}
+
+int engine_link_start(struct engine_link *l)
+{
 	int sv[2], rc;
 
 	if (l->pid != 0)
@@ -271,8 +296,7 @@ int engine_link_start(struct engine_link *l)
 	l->is_deaf = false;
 	frame_in_init(&l->in, ENGINE_MAX_OUT);
 	l->out = BUF_INIT(OUT_MAX);
-	spec.fd3 = sv[1];
-	rc = child_spawn(&spec, &l->pid);
+	rc = spawn(l, sv[1]);
 	close(sv[1]);
 	if (rc == 0 && (rc = watch(l)) < 0) {
 		kill(l->pid, SIGKILL);

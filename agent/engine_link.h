@@ -2,7 +2,7 @@
  *
  * Decides nothing: messages and the end of the process go to the owner, who starts,
  * sends and kills.  Callbacks run from the loop, never inside a call of this module.
- * A child that closes its end or does not read is killed here; its end follows.  What
+ * What it says on fd 1 and 2 becomes lines.  A child that closes its end or does not read is killed here; its end follows.  What
  * the child has started goes with it, as far as it stayed in its process group. */
 #ifndef SHOAL_ENGINE_LINK_H
 #define SHOAL_ENGINE_LINK_H
@@ -19,6 +19,7 @@ struct engine_link_callbacks {
 	void (*message)(void *ctx, size_t index, const struct engine_msg *m);
 	void (*exited)(void *ctx, size_t index, int wstatus);
 	void (*stopped)(void *ctx, size_t index, int signo); /* SIGSTOP or the like: it stands still */
+	void (*said)(void *ctx, size_t index, int level, struct span line); /* on its standard error */
 };
 
 SHOAL_CHECK int engine_link_new(struct loop *loop, size_t index, const char *path, const struct engine_link_callbacks *cb,

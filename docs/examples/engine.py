@@ -89,7 +89,7 @@ class Job:
 class Engine:
     def __init__(self):
         self.socket = socket.socket(fileno=3)
-        self.jobs = {}
+        self.jobs, self.fds = {}, []
 
     def say(self, kind, **keys):
         message = dump({KEYS.index(k) + 1: v for k, v in dict(keys, type=kind).items()})
@@ -98,7 +98,8 @@ class Engine:
     def read(self, n):
         data = b""
         while len(data) < n:
-            more = self.socket.recv(n - len(data))
+            more, fds, _, _ = socket.recv_fds(self.socket, n - len(data), 1)
+            self.fds += fds  # the model file comes with LOAD
             if not more:
                 sys.exit(0)  # the agent has hung up: that means QUIT, too
             data += more
@@ -110,10 +111,11 @@ class Engine:
 
     def on_load(self, told):
         try:
-            with open(told["path"], "rb") as file:
+            with open(self.fds.pop(), "rb") as file:
+                file.seek(0)
                 data = file.read()
         except OSError as why:
-            self.say(ERROR, code=MODEL_LOAD_FAILED, reason=f"The file cannot be read: {why.strerror}.")
+            self.say(ERROR, code=MODEL_LOAD_FAILED, reason=f"{told['path']} cannot be read: {why.strerror}.")
             sys.exit(1)
         self.say(PROGRESS, percent=50)
         self.say(LOADED, n_ctx=CONTEXT, size=len(data), digest=hashlib.sha256(data).digest(), arch="capitals", exact=True)

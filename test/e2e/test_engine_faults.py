@@ -153,6 +153,22 @@ def a_flood_of_tokens_is_cut_off_and_does_not_fill_the_agent():
 
 
 @test
+def an_engine_that_complains_without_end_does_not_fill_the_log():
+    wait_until(lambda: box.states() == [READY, READY], "both models are ready")
+    w = Watch()
+    before = len(box.logged())
+    box.fault("complains")
+    box.dispatch(w.bad, prompt=PROMPT)
+    done = w.run_until(w.bad)
+    equal((done["type"], text_of(w.frames[w.bad])), (EV_DONE, PROMPT.upper()), "its job")
+    box.dispatch(w.good, prompt=OTHER, model="other")
+    equal(w.run_until(w.good)["type"], EV_DONE, "the other model's job")
+    wait_until(lambda: "something is wrong" in box.logged()[before:], "some of it is there")
+    grown = len(box.logged()) - before
+    check(grown < 64 << 10, f"{grown} bytes of log of 16 MiB")
+
+
+@test
 def an_engine_that_reads_nothing_holds_up_nobody():
     wait_until(lambda: box.states() == [READY, READY], "both models are ready")
     w = Watch()

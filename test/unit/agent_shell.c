@@ -14,6 +14,7 @@
 #include "engine_link.h"
 #include "files.h"
 #include "hw.h"
+#include "log.h"
 #include "settings.h"
 
 /* ---- /proc ---- */
@@ -213,6 +214,11 @@ static struct {
 	size_t n, n_bad;
 	bool exited, kill_on_first, loads;
 	int wstatus, stopped_by;
+	size_t n_lines;
+	struct {
+		int level;
+		char text[600];
+	} lines[80];
 } heard;
 
 static void on_stop(void *ctx, int signo)
@@ -283,6 +289,16 @@ static void on_stop_of_engine(void *ctx, size_t index, int signo)
 	engine_link_kill(link_);
 }
 
+static void on_words_of_engine(void *ctx, size_t index, int level, struct span line)
+{
+	(void)ctx;
+	(void)index;
+	cr_assert_lt(heard.n_lines, sizeof(heard.lines) / sizeof(heard.lines[0]), "it is not held back");
+	heard.lines[heard.n_lines].level = level;
+	cr_assert_eq(span_copy(line, heard.lines[heard.n_lines].text, sizeof(heard.lines[0].text)), 0);
+	heard.n_lines++;
+}
+
 static void too_long(void *ctx)
 {
 	(void)ctx;
@@ -292,7 +308,8 @@ static void too_long(void *ctx)
 /* Starts the program and runs the loop to its end. */
 static void live(const char *path)
 {
-	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine };
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine,
+		on_words_of_engine };
 	struct loop_timer *limit;
 
 	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
@@ -481,6 +498,27 @@ Test(engine_link, what_the_engine_started_ends_with_it)
 	(void)unlink(path);
 }
 
+Test(engine_link, its_words_are_lines_with_levels)
+{
+	live_script("echo '<4>careful' >&2; echo plain; printf '<0>worst\\n\\n<9>odd\\nno end' >&2");
+	cr_assert_eq(heard.n_lines, 5);
+	cr_assert(heard.lines[0].level == LOG_WARN && strcmp(heard.lines[0].text, "careful") == 0);
+	cr_assert(heard.lines[1].level == LOG_INFO && strcmp(heard.lines[1].text, "plain") == 0);
+	cr_assert(heard.lines[2].level == LOG_ERROR && strcmp(heard.lines[2].text, "worst") == 0);
+	cr_assert_str_eq(heard.lines[3].text, "<9>odd");
+	cr_assert_str_eq(heard.lines[4].text, "no end");
+}
+
+Test(engine_link, many_words_are_counted_and_long_ones_cut)
+{
+	live_script("head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes nonsense | head -n 200000 >&2");
+	cr_assert_eq(strlen(heard.lines[0].text), 512);
+	cr_assert_str_eq(heard.lines[1].text, "nonsense");
+	cr_assert(heard.n_lines > 50 && heard.n_lines < 80, "%zu lines", heard.n_lines);
+	cr_assert_eq(heard.lines[heard.n_lines - 1].level, LOG_WARN);
+	cr_assert(strstr(heard.lines[heard.n_lines - 1].text, "more lines, which are left out") != NULL);
+}
+
 Test(engine_link, its_own_exit_status_is_seen)
 {
 	live_script("exit 7");
@@ -489,7 +527,8 @@ Test(engine_link, its_own_exit_status_is_seen)
 
 Test(engine_link, a_program_that_is_not_there_is_an_error_at_once)
 {
-	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine };
+	static const struct engine_link_callbacks cb = { on_message, on_exit_of_engine, on_stop_of_engine,
+		on_words_of_engine };
 
 	cr_assert_eq(loop_new(on_stop, NULL, &loop), 0);
 	cr_assert_eq(engine_link_new(loop, 3, "/nonexistent/engine", &cb, NULL, &link_), 0);
