@@ -170,6 +170,7 @@ struct engine {
 	/* Memory. */
 	struct footprint footprint; /* of its model's file; all 0: not known */
 	bool is_asked;              /* to be loaded as soon as there is memory, since: */
+	bool is_told;               /* … by an operator */
 	uint64_t asked_ms, used_ms; /* used: when it last had something to do */
 	uint64_t yield_ms;          /* jobs taken later wait until another model was loaded; NEVER */
 	bool is_short;              /* has_failed because there is not enough memory for it */

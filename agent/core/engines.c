@@ -204,7 +204,7 @@ static int spawn(struct engine *e, const struct agent_event *in)
 	(void)in;
 	e->is_wanted = true;
 	quarantine_try(e);
-	e->is_asked = false;
+	e->is_asked = e->is_told = false;
 	e->percent = 0;
 	e->n_pings = e->n_idle_progress = 0;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
@@ -642,13 +642,14 @@ void engine_load(struct engine *e)
 	if (!has_child(e))
 		e->timer_ms = NEVER; /* no pause */
 	engine_ask(e);
+	e->is_told = e->is_asked;
 }
 
 void engine_fail_short(struct engine *e, struct span reason)
 {
 	struct job *j;
 
-	e->is_asked = false;
+	e->is_asked = e->is_told = false;
 	e->has_failed = e->is_short = true;
 	e->fail_code = CODE_RESOURCE_LIMIT_EXCEEDED;
 	out_reason(e->reason, sizeof(e->reason), reason);

@@ -11,8 +11,8 @@
  * decides.  What is not known limits nothing.
  *
  * A model that jobs wait for may make idle ones go, least recently used first; when the idle
- * ones are not enough, busy ones end what came before and then go.  One that nobody waits for
- * makes nobody go. */
+ * ones are not enough, busy ones end what came before and then go.  One that an operator wants
+ * may do the same; one that nobody waits for makes nobody go. */
 #include "agent_core.h"
 
 #define MIB(x) ((unsigned long long)(((x) + (((uint64_t)1 << 20) - 1)) >> 20))
@@ -175,7 +175,7 @@ static void unload(struct engine *e, const char *why)
 
 static bool is_demanded(const struct engine *e)
 {
-	return e->n_queued > 0;
+	return e->n_queued > 0 || e->is_told;
 }
 
 static struct engine *next_asked(struct agent *a)

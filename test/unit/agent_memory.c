@@ -376,6 +376,21 @@ Test(memory, one_that_does_not_go_is_made_to)
 	cr_assert_not_null(rig_wait_for(&r, AGENT_ACT_ENGINE_KILL, 1001));
 }
 
+Test(memory, an_operator_may_have_a_model_loaded_in_the_place_of_an_idle_one)
+{
+	struct control c = { .verb = CONTROL_LOAD, .epoch = RIG_EPOCH, .model = SPAN("c") };
+
+	fill();
+	rig_event(&r, &(struct agent_event){ .type = AGENT_EV_CONTROL, .control = &c });
+	cr_assert_eq(state(0), ENGINE_STATE_STOPPING);
+	gone(0);
+	loaded(2);
+	rig_pass(&r, 1000);
+	cr_assert_eq(state(2), ENGINE_STATE_READY);
+	cr_assert_eq(state(1), ENGINE_STATE_READY);
+	cr_assert_eq(state(0), ENGINE_STATE_DOWN);
+}
+
 Test(memory, pinned_ones_stay)
 {
 	struct agent_config c = config();
