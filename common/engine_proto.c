@@ -36,6 +36,8 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_BOOL(T, exact, 29, 0),
 	MSG_F_BOOL(T, fast, 30, 0),
 	MSG_F_UINT(T, keep, 31, 0, 4096),
+	MSG_F_UINT(T, tokens, 32, 0, UINT32_MAX),
+	MSG_F_UINT(T, max_bytes, 33, 0, ANY),
 	MSG_F_UINT(T, min_batch, 40, 0, 4096),
 	MSG_F_UINT(T, max_batch, 41, 0, 4096),
 	MSG_F_UINT(T, batch_wait_ms, 42, 0, 60000),
@@ -47,7 +49,7 @@ static const struct msg_field engine_msg_fields[] = {
 #undef T
 bool engine_msg_has_fd(uint64_t type)
 {
-	return type == ENGINE_LOAD;
+	return type == ENGINE_LOAD || type == ENGINE_SAVE || type == ENGINE_RESTORE;
 }
 
 const struct msg_type engine_msg_type = MSG_TYPE("engine-msg", struct engine_msg, engine_msg_fields);

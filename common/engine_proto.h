@@ -23,13 +23,17 @@ enum engine_msg_type {
 	ENGINE_DONE,     /* job, index = count, finish, usage, timings */
 	ENGINE_ERROR,    /* code, reason; job when it is about one (0: about LOAD) */
 	ENGINE_PONG,
+	ENGINE_SAVED,    /* job, tokens, size, code, reason: what came of SAVE; tokens 0: nothing was there */
+	ENGINE_RESTORED, /* job, tokens, code, reason: what came of RESTORE */
 	/* agent -> engine */
 	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep,
 			   * min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
-	ENGINE_QUIT
+	ENGINE_QUIT,
+	ENGINE_SAVE,   /* with a descriptor: job that has ended, max_bytes: what is computed of it, to a file */
+	ENGINE_RESTORE /* with a descriptor: job that is about to come, and is served by that file */
 };
 
 struct engine_msg {
@@ -69,6 +73,8 @@ struct engine_msg {
 	uint64_t batch_wait_ms;        /* new jobs wait so long for min_batch of them while none runs */
 	bool batch_wait_adaptive;      /* only when as many are likely to come */
 	uint64_t prefill_gap;          /* percent: a step with a piece of a prompt of one without; 0: the engine's choice */
+	/* SAVE, SAVED, RESTORED; the size of the file is in size */
+	uint64_t tokens, max_bytes;
 	/* GENERATE */
 	struct span prompt;
 	const struct turn *turns;

@@ -377,6 +377,31 @@ size_t model_keep(struct model *m, size_t seq, size_t from, size_t n)
 	return n;
 }
 
+size_t model_state_size(struct model *m, size_t seq, size_t n_tokens)
+{
+	return m->seq[seq].n == n_tokens ? n_tokens * sizeof(uint32_t) : 0;
+}
+
+int model_state_get(struct model *m, size_t seq, uint8_t *ret, size_t size)
+{
+	memcpy(ret, m->seq[seq].tokens, size);
+	return 0;
+}
+
+int model_state_set(struct model *m, size_t seq, const uint8_t *state, size_t size, size_t n_tokens)
+{
+	if (m->seq[seq].n != 0)
+		abort();
+	for (size_t i = 0; i < n_tokens; i++) {
+		uint32_t id;
+
+		memcpy(&id, state + i * sizeof(id), sizeof(id));
+		if (size != n_tokens * sizeof(id) || take_token(m, &m->seq[seq], id) < 0)
+			return model_drop(m, seq), ERR_RANGE;
+	}
+	return 0;
+}
+
 /* ---- picking ---- */
 
 /* The tokens that may follow, each a little less likely than the one before.  No character

@@ -102,6 +102,13 @@ void model_drop(struct model *m, size_t seq);
  * is another one.  Returns n; 0 when that cannot be, and nothing is held then. */
 size_t model_keep(struct model *m, size_t seq, size_t from, size_t n);
 
+/* What a sequence holds, n_tokens of them, as bytes that only the same model and build understands.
+ * 0: it cannot be had. */
+size_t model_state_size(struct model *m, size_t seq, size_t n_tokens);
+SHOAL_CHECK int model_state_get(struct model *m, size_t seq, uint8_t *ret, size_t size);
+/* Into a sequence that holds nothing, and does so again on failure. */
+SHOAL_CHECK int model_state_set(struct model *m, size_t seq, const uint8_t *state, size_t size, size_t n_tokens);
+
 /* How the tokens of one answer are weighed: penalties, top-k, top-p, min-p, temperature. */
 SHOAL_CHECK int picker_new(struct model *m, const struct sampling *s, struct picker **ret);
 struct picker *picker_free(struct picker *p);

@@ -2,19 +2,16 @@
 
 #include <stdlib.h>
 
-#include "prefix.h"
-
 /* What a job that wants no cache holds is not for others either. */
 static bool may_be_kept(const struct seq *s, const struct model *m)
 {
 	return model_facts(m)->can_cut && (s->job == 0 || s->sampling.cache_prompt);
 }
 
-static int choose(
-	const struct seq *seqs, size_t n_seqs, const struct model *m, const struct seq *fresh, struct prefix_choice *ret)
+int place_choose(const struct seq *seqs, size_t n_seqs, const struct model *m, const uint32_t *tokens, size_t max_keep,
+	struct prefix_choice *ret)
 {
 	struct prefix_slot *slots = calloc(n_seqs, sizeof(*slots));
-	size_t max_keep = may_be_kept(fresh, m) ? fresh->n_tokens - 1 : 0;
 	int rc;
 
 	if (slots == NULL)
@@ -24,7 +21,7 @@ static int choose(
 			.n = may_be_kept(&seqs[i], m) ? seqs[i].n_computed : 0,
 			.used = seqs[i].used,
 			.is_busy = seqs[i].job != 0 };
-	rc = prefix_choose(slots, n_seqs, fresh->tokens, max_keep, prefix_min_copy(model_facts(m)->n_ctx), ret);
+	rc = prefix_choose(slots, n_seqs, tokens, max_keep, prefix_min_copy(model_facts(m)->n_ctx), ret);
 	free(slots);
 	return rc;
 }
@@ -33,7 +30,8 @@ int place_take(struct seq *seqs, size_t n_seqs, struct model *m, struct seq *fre
 {
 	struct prefix_choice c;
 	struct seq *s;
-	int rc = choose(seqs, n_seqs, m, fresh, &c);
+	size_t max_keep = may_be_kept(fresh, m) ? fresh->n_tokens - 1 : 0;
+	int rc = place_choose(seqs, n_seqs, m, fresh->tokens, max_keep, &c);
 
 	if (rc < 0)
 		return rc;

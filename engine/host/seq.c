@@ -157,7 +157,7 @@ int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate,
 
 void seq_end(struct seq *s, struct model *m, uint64_t now)
 {
-	struct seq kept = { .number = s->number, .n_computed = s->n_computed };
+	struct seq kept = { .number = s->number, .n_computed = s->n_computed, .last_job = s->job };
 
 	if (s->n_computed > 0 && s->sampling.cache_prompt && model_facts(m)->can_cut) {
 		kept.used = now;

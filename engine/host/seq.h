@@ -14,6 +14,7 @@
 
 struct seq {
 	uint64_t job;     /* 0: none is running */
+	uint64_t last_job; /* that ran, when none is running */
 	uint64_t used;    /* when the last one ended, on the host's count; 0: nothing is held */
 	size_t number;    /* of the model's sequence */
 	uint32_t *tokens; /* prompt, prefix, answer */

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "complain.h"
 #include "gather.h"
+#include "keep.h"
 #include "load.h"
 #include "pace.h"
 #include "place.h"
@@ -20,6 +21,7 @@
 struct host {
 	struct link link;
 	struct model *model;
+	uint8_t digest[SHA256_SIZE]; /* of its file */
 	struct plan_limits limits;
 	struct pace pace;
 	struct gather_limits gather_limits;
@@ -84,14 +86,14 @@ static int make_room(struct host *h, size_t n)
 	return 0;
 }
 
-static int say_loaded(struct host *h, const uint8_t digest[SHA256_SIZE])
+static int say_loaded(struct host *h)
 {
 	const struct model_facts *f = model_facts(h->model);
 	struct engine_msg m = { .type = ENGINE_LOADED,
 		.n_ctx = f->n_ctx,
 		.n_params = f->n_params,
 		.size = f->size,
-		.digest = span_mem(digest, SHA256_SIZE),
+		.digest = span_mem(h->digest, SHA256_SIZE),
 		.arch = span_of(f->arch),
 		.exact = f->is_exact };
 
@@ -114,7 +116,6 @@ static void read_schedule(struct host *h, const struct engine_msg *m, const stru
 static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_REASON_MAX])
 {
 	struct model_config config = { .path = NULL };
-	uint8_t digest[SHA256_SIZE];
 	char *path;
 	int rc;
 
@@ -133,10 +134,10 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 	}
 	config.path = path;
 	config.file = link_take_fd(&h->link);
-	rc = load_model(&h->link, &config, &h->model, digest, reason);
+	rc = load_model(&h->link, &config, &h->model, h->digest, reason);
 	close(config.file);
 	free(path);
-	return rc < 0 ? rc : say_loaded(h, digest);
+	return rc < 0 ? rc : say_loaded(h);
 }
 
 /* A model that cannot be loaded ends the engine: the agent knows why and starts another. */
@@ -199,12 +200,39 @@ static int on_cancel(struct host *h, const struct engine_msg *m)
 	return at < h->n_live ? finish(h, at, FINISH_CANCELLED) : 0;
 }
 
+/* SAVE and RESTORE. */
+static int on_keep(struct host *h, const struct engine_msg *m)
+{
+	struct keep keep = { .model = h->model, .seqs = h->seqs, .n_seqs = h->n_seqs };
+	struct keep_result r;
+	int fd = link_take_fd(&h->link);
+
+	if (h->model == NULL || m->job == 0) {
+		close(fd);
+		return ERR_STATE;
+	}
+	memcpy(keep.digest, h->digest, sizeof(keep.digest));
+	if (m->type == ENGINE_SAVE)
+		keep_save(&keep, m->job, fd, m->max_bytes, &r);
+	else
+		keep_restore(&keep, fd, ++h->n_ended, &r);
+	close(fd);
+	return link_send(&h->link, &(struct engine_msg){ .type = m->type == ENGINE_SAVE ? ENGINE_SAVED : ENGINE_RESTORED,
+					   .job = m->job,
+					   .tokens = r.n_tokens,
+					   .size = r.size,
+					   .code = r.code,
+					   .reason = span_of(r.reason) });
+}
+
 static int on_message(struct host *h, const struct engine_msg *m)
 {
 	switch (m->type) {
 	case ENGINE_LOAD: return on_load(h, m);
 	case ENGINE_GENERATE: return on_generate(h, m);
 	case ENGINE_CANCEL: return on_cancel(h, m);
+	case ENGINE_SAVE:
+	case ENGINE_RESTORE: return on_keep(h, m);
 	case ENGINE_PING: return link_send(&h->link, &(struct engine_msg){ .type = ENGINE_PONG });
 	case ENGINE_QUIT: h->has_quit = true; return 0;
 	default: return 0; /* of a newer agent, which can do without it */

@@ -27,6 +27,7 @@ struct model {
 	struct model_facts facts;
 	size_t n_vocab, n_sequences, n_threads;
 	bool has_flash;
+	bool has_copies; /* model_keep() asked for, that the next pass carries out */
 	struct exactness exact;
 	struct llama_batch batch;
 	size_t batch_cap;
@@ -50,6 +51,9 @@ SHOAL_CHECK int precheck(int fd, const char *path, char *reason);
 /* Room for passes of max_rows. */
 SHOAL_CHECK int rows_init(struct model *m, size_t max_rows);
 void rows_fini(struct model *m);
+/* Makes llama.cpp carry out the copies it has put off to the next pass, by one over a row behind
+ * the n tokens of seq. */
+SHOAL_CHECK int rows_finish_copies(struct model *m, size_t seq, size_t n);
 /* False for models with one state for all tokens. */
 bool rows_can_cut(const struct model *m);
 /* Tries which way of computing is exact, by a few small passes; fills m->exact and leaves the

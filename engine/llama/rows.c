@@ -49,6 +49,14 @@ static bool cut(struct model *m, size_t seq, size_t length)
 	return llama_memory_seq_rm(llama_get_memory(m->ctx), (llama_seq_id)seq, (llama_pos)length, -1);
 }
 
+static int decode(struct model *m)
+{
+	if (llama_decode(m->ctx, m->batch) != 0)
+		return ERR_STATE;
+	m->has_copies = false;
+	return 0;
+}
+
 /* As many as fit, in parts of about one size: none is a row alone. */
 static int compute_parts(struct model *m, const struct model_rows *r)
 {
@@ -59,7 +67,7 @@ static int compute_parts(struct model *m, const struct model_rows *r)
 		m->batch.n_tokens = 0;
 		for (; k < r->n * part / n_parts; k++)
 			add_row(m, r->seq, r->tokens[k], r->first + k, r->want_logits && k + 2 >= r->n);
-		if (llama_decode(m->ctx, m->batch) != 0)
+		if (decode(m) < 0)
 			return ERR_STATE;
 	}
 	return 0;
@@ -128,7 +136,7 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 		add_row(m, r->seq, r->tokens[0], r->first + 1, true);
 		is_padded = true;
 	}
-	rc = n > 0 ? llama_decode(m->ctx, m->batch) : 0;
+	rc = n > 0 ? decode(m) : 0;
 	for (size_t k = 0; is_padded && k < n; k++)
 		cut(m, rows[m->order[k]].seq, rows[m->order[k]].first + 1);
 	if (rc != 0)
@@ -180,13 +188,28 @@ size_t model_keep(struct model *m, size_t seq, size_t from, size_t n)
 	llama_memory_t memory = llama_get_memory(m->ctx);
 	llama_seq_id id = (llama_seq_id)seq;
 
-	if (n > 0 && from != seq)
+	if (n > 0 && from != seq) {
 		llama_memory_seq_cp(memory, (llama_seq_id)from, id, -1, -1);
+		m->has_copies = true;
+	}
 	if (n > 0 && cut(m, seq, n) && llama_memory_seq_pos_min(memory, id) == 0 &&
 		llama_memory_seq_pos_max(memory, id) == (llama_pos)n - 1)
 		return n;
 	cut(m, seq, 0);
 	return 0;
+}
+
+int rows_finish_copies(struct model *m, size_t seq, size_t n)
+{
+	int rc;
+
+	if (!m->has_copies)
+		return 0;
+	m->batch.n_tokens = 0;
+	add_row(m, seq, 0, n, true);
+	rc = decode(m);
+	cut(m, seq, n);
+	return rc;
 }
 
 bool rows_can_cut(const struct model *m)

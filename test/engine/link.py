@@ -15,15 +15,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from shoaltest import cbor  # noqa: E402
 
-HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG = range(7)
-LOAD, GENERATE, CANCEL, PING, QUIT = range(16, 21)
+HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG, SAVED, RESTORED = range(9)
+LOAD, GENERATE, CANCEL, PING, QUIT, SAVE, RESTORE = range(16, 23)
 STOP, LENGTH, CANCELLED = 1, 2, 3
 
 KEYS = {name: key for key, name in enumerate(
     "type job version build max_sequences percent n_ctx n_params size digest arch index ids text finish usage timings code "
     "reason path parallel batch_tokens prefill_chunk threads prompt turns sampling prefix exact fast".split(), 1)}
 KEYS.update(min_batch=40, max_batch=41, batch_wait_ms=42, batch_wait_adaptive=43, prefill_gap=44)
-KEYS.update(keep=31)
+KEYS.update(keep=31, tokens=32, max_bytes=33)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
     "repeat_penalty logit_bias logprobs top_logprobs grammar".split(), 1)}
@@ -155,6 +155,20 @@ class Engine:
             m["prefix"] = list(prefix)
         self.send(**m)
         return self.next_job
+
+    def save(self, path, job=None, max_bytes=1 << 40):
+        """SAVE of a job that has ended, the last one; the answer."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.send([fd], type=SAVE, job=job or self.next_job, max_bytes=max_bytes)
+        os.close(fd)
+        return self.recv()
+
+    def restore(self, path):
+        """RESTORE for the next job; the answer."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.send([fd], type=RESTORE, job=self.next_job + 1)
+        os.close(fd)
+        return self.recv()
 
     def collect(self, jobs):
         """Reads until all jobs have ended: {job: Answer}."""

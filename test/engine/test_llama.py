@@ -7,9 +7,12 @@ import json
 import math
 import os
 import random
+import struct
+import tempfile
 from pathlib import Path
 
-from link import CANCEL, DONE, ERROR, LENGTH, LOADED, STOP, TOKENS, Answer, Engine
+from link import (CANCEL, DONE, ERROR, GENERATE, LENGTH, LOADED, RESTORE, RESTORED, SAVE, SAVED, STOP, TOKENS, Answer, Engine,
+                  encode)
 from shoaltest.suite import check, equal, main, note, test
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -189,6 +192,75 @@ def a_conversation_is_kept_until_its_place_is_needed():
                 equal(cached(a), a.end["usage"]["prompt_tokens"] - 1, "the last but %d, %r" % (i, options))
             a = e.ask(texts[0], **args)
             check(cached(a) < a.end["usage"]["prompt_tokens"] / 2, "the first is still there with %r" % options)
+
+
+@test
+def sessions_of_all_kinds_of_weights_are_saved_and_restored():
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("f16", "q8_0", "q4_k"):
+            path = Path(folder) / kind
+            args = dict(WILD, seed=8, max_tokens=30)
+            load = dict(path=MODELS / ("random-%s.gguf" % kind), parallel=3, n_ctx=512)
+            with Engine(PROGRAM) as e:
+                e.load(**load)
+                first = e.ask("one two three four five six seven " * 8, **args)
+                saved = e.save(path)["tokens"]
+                text = "one two three four five six seven " * 8 + first.text + " and on"
+                want = e.ask(text, **dict(args, seed=9))
+            with Engine(PROGRAM) as e:
+                e.load(**load)
+                others = [e.start("abc", **args) for _ in range(2)]  # the place is the last one
+                e.recv()
+                fd = os.open(path, os.O_RDONLY)
+                e.send([fd], type=RESTORE, job=e.next_job + 1)
+                os.close(fd)
+                job = e.start(text, **dict(args, seed=9))
+                while (m := e.recv())["type"] != RESTORED:
+                    pass
+                equal(m["tokens"], saved, repr(m))
+                got = Answer()
+                while got.end is None:
+                    m = e.recv()
+                    if m["job"] == job:
+                        got.take(m)
+                equal((got.ids, cached(got)), (want.ids, cached(want)), kind)
+                check(cached(got) > 0 and others, "nothing was cached")
+
+
+@test
+def a_copy_that_was_put_off_is_in_what_is_saved_and_spoils_nothing_that_is_restored():
+    text = " ".join(h["prompt"] for h in HELDOUT[:6])
+    args = dict(WILD, max_tokens=30, seed=9)
+    with tempfile.TemporaryDirectory() as folder, engine(parallel=3) as e:
+        whole, part = Path(folder) / "whole", Path(folder) / "part"
+        want = e.ask(text + " x", **dict(args, cache_prompt=False)).ids
+        for i in range(2):
+            running = e.start(text, **dict(args, max_tokens=150))
+            e.recv()
+            # Ended before a step: its copy is still to be made.  All in one read, so that none is between.
+            e.next_job += 1
+            frames = [dict(type=GENERATE, job=e.next_job, prompt=text + " x", sampling=args), dict(type=CANCEL, job=e.next_job)]
+            if i == 0:
+                frames.append(dict(type=SAVE, job=e.next_job, max_bytes=1 << 30))
+                fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            else:
+                frames.append(dict(type=RESTORE, job=e.next_job))
+                fd = os.open(whole, os.O_RDONLY)
+            e.send_raw(b"".join(struct.pack(">I", len(encode(m))) + encode(m) for m in frames), [fd])
+            os.close(fd)
+            e.send(type=CANCEL, job=running)
+            left = 3
+            while left:
+                m = e.recv()
+                left -= m["type"] in (DONE, SAVED, RESTORED)
+                if m["type"] in (SAVED, RESTORED):
+                    check(m["tokens"] > 100, m)
+            with engine(parallel=3) as fresh:
+                check(fresh.restore(part)["tokens"] > 100, "the copy was not saved")
+                equal(fresh.ask(text + " x", **args).ids, want, "behind a saved copy")
+            a = e.ask(text + " x", **args)
+            equal((a.ids, cached(a) > 100), (want, True), "behind what is there")
+            check(e.save(whole)["tokens"] > 100, "not saved")
 
 
 @test

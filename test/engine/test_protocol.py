@@ -14,8 +14,8 @@ import struct
 import tempfile
 from pathlib import Path
 
-from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, PROGRESS, QUIT, STOP, TOKENS, Closed,
-                  Engine, encode)
+from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, PROGRESS, QUIT, RESTORE, RESTORED, SAVE, SAVED, STOP,
+                  TOKENS, Answer, Closed, Engine, encode)
 from shoaltest.suite import Skip, check, equal, main, test
 from shoaltest.wait import wait_until
 
@@ -202,11 +202,152 @@ def a_descriptor_comes_with_its_message_whatever_the_pieces():
     os.close(fd)
 
 
+# ---- sessions ----
+
+FIRST = [{"role": "user", "content": PROMPT + "; " + PROMPT}]
+
+
+def second(answer):
+    return FIRST + [{"role": "assistant", "content": answer}, {"role": "user", "content": "and now?"}]
+
+
+def usage(answer):
+    return answer.end["usage"]["prompt_tokens"], answer.end["usage"]["cached_tokens"]
+
+
+def saved_session(path, **options):
+    """A first turn, saved; its text and the number of tokens."""
+    with engine(**options) as e:
+        a = e.ask(FIRST, temperature=0.0, max_tokens=30)
+        m = e.save(path)
+        equal((m["type"], m["job"], m.get("code", 0)), (SAVED, e.next_job, 0), repr(m))
+        equal(m["size"], path.stat().st_size, "size")
+        return a.text, m["tokens"]
+
+
+@test
+def a_session_saved_and_restored_after_a_kill_goes_on_as_if_nothing_had_happened():
+    path = scratch / "session"
+    for sampling in (dict(temperature=0.0), dict(temperature=1.2, seed=4)):
+        args = dict(sampling, max_tokens=40, ignore_eos=True)
+        with engine() as e:
+            text = e.ask(FIRST, temperature=0.0, max_tokens=30).text
+            n = e.save(path)["tokens"]
+            want = e.ask(second(text), **args)
+            e.process.kill()
+        with engine() as e:
+            others = [e.start("other %d" % i, ignore_eos=True) for i in range(2)]
+            equal(e.recv()["type"], TOKENS)
+            with open(path, "rb") as f:
+                e.send([f.fileno()], type=RESTORE, job=e.next_job + 1)
+            job = e.start(second(text), **args)
+            for other in others:
+                e.send(type=CANCEL, job=other)
+            got, restored, left = Answer(), None, {job, *others}
+            while left:
+                m = e.recv()
+                if m["type"] == RESTORED:
+                    restored = m
+                elif m["job"] == job:
+                    got.take(m)
+                if m["type"] == DONE:
+                    left.remove(m["job"])
+        equal((restored["tokens"], restored.get("code", 0)), (n, 0), repr(restored))
+        equal((got.ids, got.text, usage(got)), (want.ids, want.text, usage(want)), "the second turn, %r" % sampling)
+        # Of echo's tokens an answer's never come back in a prompt.
+        check(usage(got)[1] >= (0.8 if KIND == "llama" else 0.4) * usage(got)[0], usage(got))
+
+
+@test
+def what_is_there_already_is_not_read_again():
+    path = scratch / "held"
+    with engine() as e:
+        e.ask(FIRST, temperature=0.0, max_tokens=30)
+        n = e.save(path)["tokens"]
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1  # the state: nobody looks
+        path.write_bytes(data)
+        m = e.restore(path)
+        equal((m["type"], m["tokens"], m.get("code", 0)), (RESTORED, n, 0), repr(m))
+        asked, found = usage(e.ask(FIRST, max_tokens=2))
+        equal(found, asked - 1, "cached")
+
+
+@test
+def a_saved_session_that_is_not_whole_is_refused_and_changes_nothing():
+    path, bad = scratch / "whole", scratch / "bad"
+    text, n = saved_session(path)
+    data = path.read_bytes()
+    chance = random.Random(5)
+    spoilt = [data[:k] for k in {0, 1, 103, 104, 105, len(data) // 2, len(data) - 1}] + [data + b"x", bytes(len(data))]
+    for at in list(range(0, 140, 3)) + [chance.randrange(len(data)) for _ in range(20)]:
+        spoilt.append(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1:])
+    with engine() as e:
+        for i, d in enumerate(spoilt):
+            bad.write_bytes(d)
+            m = e.restore(bad)
+            equal((m["type"], m.get("tokens", 0)), (RESTORED, 0), "%d: %r" % (i, m))
+            check(m.get("code") and m["reason"].endswith("."), "%d: %r" % (i, m))
+        equal(usage(e.ask(second(text), max_tokens=2))[1], 0, "cached after refusals")
+        m = e.restore(path)
+        equal(m["tokens"], n, "the good one: %r" % m)
+
+
+@test
+def a_session_of_another_model_or_engine_is_refused():
+    path = scratch / "foreign"
+    _, n = saved_session(path)
+    data = path.read_bytes()
+    for at, word in ((40, "model"), (104, "build"), (8, "version")):
+        bad = scratch / "bad"
+        bad.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+        with engine() as e:
+            m = e.restore(bad)
+            check(word in m["reason"], m["reason"])
+    for options in (dict(parallel=3), dict(fast=True), dict(n_ctx=n - 1)):
+        with engine(**options) as e:
+            m = e.restore(path)
+            equal(m.get("tokens", 0), 0, "%r: %r" % (options, m))
+            check(m["code"], m)
+
+
+@test
+def what_cannot_be_saved_is_said_and_writes_nothing():
+    path = scratch / "none"
+    with engine(parallel=1) as e:
+        m = e.save(path, job=77)
+        equal((m["type"], m["job"], m.get("tokens", 0), m.get("code", 0)), (SAVED, 77, 0, 0), "of a job that never was")
+        job = e.start(PROMPT, ignore_eos=True, max_tokens=50)
+        e.recv()
+        with open(path, "wb") as f:
+            e.send([f.fileno()], type=SAVE, job=job, max_bytes=1 << 30)
+        while (m := e.recv())["type"] != SAVED:
+            pass
+        equal(m.get("tokens", 0), 0, "of a job that runs")
+        while e.recv()["type"] != DONE:
+            pass
+        m = e.save(path, max_bytes=200)
+        check(m["code"] and "more than may be saved" in m["reason"], m)
+        e.ask("something else")  # in its place
+        equal(e.save(path, job=job).get("tokens", 0), 0, "of a job whose place was taken")
+        equal(path.stat().st_size, 0, "bytes written")
+        for kind, fd, word in ((SAVE, os.open(MODEL, os.O_RDONLY), "opened"), (SAVE, os.open(scratch, os.O_RDONLY), "directory"),
+                               (RESTORE, os.open(path, os.O_RDWR), "opened"), (RESTORE, os.open("/dev/zero", os.O_RDONLY), "regular")):
+            e.send([fd], type=kind, job=5, max_bytes=1 << 30)
+            os.close(fd)
+            m = e.recv()
+            check(m["code"] and word in m["reason"], m)
+
+
 @test
 def it_keeps_no_descriptor_it_was_given():
     with engine() as e:
         left = sorted(os.listdir("/proc/%d/fd" % e.process.pid))
         equal(left, ["0", "1", "2", "3"], "descriptors after LOAD")
+        e.ask(PROMPT, max_tokens=3)
+        e.save(scratch / "kept")
+        e.restore(scratch / "kept")
+        equal(sorted(os.listdir("/proc/%d/fd" % e.process.pid)), left, "descriptors after SAVE and RESTORE")
 
 
 @test
