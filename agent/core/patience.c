@@ -56,6 +56,7 @@ void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, cons
 		e->runs[i].due_ms += run->reading_ms;
 	e->due_ms += run->reading_ms;
 	put_off(e, run);
+	run->due_ms += e->model.batch_wait_ms; /* it may wait for company first */
 }
 
 void patience_cancelled(struct engine *e, struct run *run)

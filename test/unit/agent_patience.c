@@ -116,6 +116,19 @@ Test(patience, the_first_token_may_take_the_longer_the_longer_the_prompt)
 	must_be_near(wait_for_failure("j1"), TOKEN_MS + 16 * KIB_MS);
 }
 
+Test(patience, a_job_that_may_wait_for_company_gets_that_time_too)
+{
+	struct agent_config c = config();
+	struct agent_model m = c.models[0];
+
+	m.batch_wait_ms = 30000;
+	c.models = &m;
+	rig_fini(&r);
+	rig_ready(&r, &c);
+	job_of("j1", 1, "");
+	must_be_near(wait_for_failure("j1"), TOKEN_MS + 30000);
+}
+
 Test(patience, a_prompt_that_is_read_makes_the_steps_of_the_others_longer)
 {
 	job_of("j1", 1, "");

@@ -1,10 +1,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -95,6 +99,89 @@ Test(log, without_a_journal_to_take_it_the_line_goes_to_stderr, .init = tap_stde
 	(void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
 	cr_assert_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
 	log_init("shoal-test", LOG_INFO);
+	log_info("a", "text");
+	cr_assert_str_eq(tapped(), "<6>shoal-test: a: text\n");
+}
+
+/* A journal of our own where libsystemd looks for it, seen by this process alone; -1: not allowed here. */
+static int fake_journal(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket" };
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWNS | CLONE_NEWUSER) < 0)
+		return -1;
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", "/run", "tmpfs", 0, "mode=0755") < 0)
+		return -1;
+	cr_assert(mkdir("/run/systemd", 0755) == 0 && mkdir("/run/systemd/journal", 0755) == 0);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cr_assert_eq(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Its environment is that of a unit whose standard error the journal reads. */
+static int under_journal(void)
+{
+	char stream[64];
+	struct stat st;
+	int fd = fake_journal();
+
+	if (fd < 0)
+		cr_skip_test("no mount namespace may be made here: the journal's path is not tested");
+	cr_assert_eq(fstat(2, &st), 0);
+	(void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	cr_assert_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+	log_init("shoal-test", LOG_INFO);
+	return fd;
+}
+
+/* One entry of the journal's native protocol: lines NAME=value; a value with line breaks is NAME, its length, itself. */
+static const char *entry(int fd, size_t *ret_n)
+{
+	static char text[8192];
+	ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	*ret_n = n > 0 ? (size_t)n : 0;
+	return text;
+}
+
+Test(log, the_journal_gets_a_line_with_its_fields_and_stderr_nothing, .init = tap_stderr)
+{
+	int fd = under_journal();
+	const char *text;
+	size_t n;
+
+	log_fields(LOG_WARN, "jobs", (const char *const[]){ "JOB", "01ABC", "AGENT", "box-1", NULL }, "moved %d", 7);
+	text = entry(fd, &n);
+	cr_assert(strstr(text, "PRIORITY=4\n") != NULL, "%s", text);
+	cr_assert(strstr(text, "SYSLOG_IDENTIFIER=shoal-test\n") != NULL, "%s", text);
+	cr_assert(strstr(text, "SHOAL_PART=jobs\n") != NULL, "%s", text);
+	cr_assert(strstr(text, "MESSAGE=moved 7\n") != NULL, "%s", text);
+	cr_assert(strstr(text, "JOB=01ABC\nAGENT=box-1\n") != NULL, "%s", text);
+	cr_assert_null(strstr(text, "CODE_FILE"), "%s", text);
+	cr_assert_str_eq(tapped(), "");
+	log_info("a", "another");
+	cr_assert(strstr(entry(fd, &n), "MESSAGE=another\n") != NULL);
+}
+
+Test(log, a_text_from_outside_cannot_make_a_field_of_its_own, .init = tap_stderr)
+{
+	static const char want[] = "MESSAGE\n\x0d\0\0\0\0\0\0\0x\nPRIORITY=0\n\n";
+	int fd = under_journal();
+	const char *text;
+	size_t n;
+
+	log_info("a", "%s", "x\nPRIORITY=0\n");
+	text = entry(fd, &n);
+	cr_assert_not_null(memmem(text, n, want, sizeof(want) - 1), "the message is not one field");
+}
+
+Test(log, when_the_journal_has_gone_lines_go_to_stderr, .init = tap_stderr)
+{
+	int fd = under_journal();
+
+	close(fd);
 	log_info("a", "text");
 	cr_assert_str_eq(tapped(), "<6>shoal-test: a: text\n");
 }
