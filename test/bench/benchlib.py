@@ -24,7 +24,7 @@ if "SHOAL_BIN_DIR" not in os.environ:
 sys.path.insert(0, str(SOURCE / "test/e2e"))
 from hubtest import Process, request  # noqa: E402
 from shoaltest.broker import Broker, free_port  # noqa: E402
-from shoaltest.cluster import BIN, MODELS, die_with_parent  # noqa: E402
+from shoaltest.cluster import BIN, MODELS, children, die_with_parent  # noqa: E402
 from shoaltest.wait import wait_until  # noqa: E402
 
 BENCH_BIN = BIN.parent / "bench"
@@ -80,9 +80,17 @@ def ratios(a, b):
     return median(x / y for x, y in zip(a, b))
 
 
-def cpu_ns(pid):
-    """Time the threads of a process were on a CPU."""
-    return sum(int(p.read_text().split()[0]) for p in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+def cpu_ns(*pids):
+    """Time the threads of processes were on a CPU: what else runs on the machine hardly moves it."""
+    return sum(int(p.read_text().split()[0]) for pid in pids for p in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def with_cpu(pids, fn):
+    """Answers of fn(), each with `cpu`: the time the processes took, in microseconds for each token of all answers."""
+    before = cpu_ns(*pids)
+    answers = fn()
+    spent = (cpu_ns(*pids) - before) / 1000 / sum(a["tokens"] for a in answers)
+    return [dict(a, cpu=spent) for a in answers]
 
 
 # ---- files that are made once ----
@@ -140,11 +148,17 @@ class System:
     def pids(self):
         return {"agent": self.agent.popen.pid, "hub": self.hub.popen.pid, "broker": self.broker.process.pid}
 
+    def engine_pid(self):
+        return children(self.agent.popen.pid)[0]
+
+    def load(self, how, where, requests, clients, after):
+        return with_cpu([self.engine_pid(), *self.pids().values()], lambda: run_load(how, where, clients, requests, after))
+
     def http(self, requests, clients=1, after=0):
-        return run_load("http", self.url, clients, requests, after)
+        return self.load("http", self.url, requests, clients, after)
 
     def mqtt(self, requests, clients=1, after=0):
-        return run_load("mqtt", self.mqtt_port, clients, requests, after)
+        return self.load("mqtt", self.mqtt_port, requests, clients, after)
 
     def close(self):
         for p in (self.agent, self.hub):
@@ -162,7 +176,7 @@ class Bare:
 
     def ask(self, prompt, tokens):
         self.popen.stdin.write(f"{tokens} {prompt}\n")
-        return json.loads(self.popen.stdout.readline())
+        return with_cpu([self.popen.pid], lambda: [json.loads(self.popen.stdout.readline())])[0]
 
     def close(self):
         self.popen.stdin.close()
@@ -227,6 +241,8 @@ def began():
 # ---- llama.cpp's own server ----
 
 TOOLS = CACHE / "llama-tools-forky"
+DEVELOPMENT = CACHE / "llama-dev-forky"
+NEEDED = "gcc,libc6-dev,pkgconf,libllama-dev,libcbor-dev,libseccomp-dev,libssl-dev"  # to build the engine
 
 
 class Missing(Exception):
@@ -242,28 +258,43 @@ def _mirror():
     return found[0]
 
 
-def llama_tools():
-    """A root directory with Debian testing's llama.cpp-tools, which want a newer C library than Debian 12's."""
-    if TOOLS.exists():
-        return TOOLS
+def _debian_testing(root, packages):
+    """A root directory with packages of Debian testing, which want a newer C library than Debian 12's."""
+    if root.exists():
+        return root
     if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
         raise Missing("making a root directory for llama-server takes root and the package mmdebstrap")
     CACHE.mkdir(parents=True, exist_ok=True)
-    tmp = TOOLS.with_suffix(f".{os.getpid()}")
-    made = subprocess.run(["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=llama.cpp-tools",
+    tmp = root.with_suffix(f".{os.getpid()}")
+    made = subprocess.run(["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
                            '--aptopt=Acquire::Check-Valid-Until "false"', "forky", tmp, _mirror()], capture_output=True, text=True)
     if made.returncode != 0:
         shutil.rmtree(tmp, ignore_errors=True)
         raise Missing(f"mmdebstrap failed: {made.stderr.strip().splitlines()[-1:]}")
-    tmp.rename(TOOLS)
-    return TOOLS
+    tmp.rename(root)
+    return root
+
+
+def engine_on_testing():
+    """Our engine, built against the llama.cpp that llama-server there uses: a program that runs it in its root directory."""
+    root = _debian_testing(DEVELOPMENT, NEEDED)
+    shutil.rmtree(root / "src", ignore_errors=True)
+    for part in ("common", "engine"):
+        shutil.copytree(SOURCE / part, root / "src" / part)
+    subprocess.run(["chroot", root, "sh", "-c", "cd /src && gcc -std=c11 -O2 -D_GNU_SOURCE -DSHOAL_VERSION='\"bench\"' -Icommon -Iengine/core "
+                    "-Iengine/host -Iengine/llama common/*.c engine/core/*.c engine/host/*.c engine/llama/*.c engine/main.c -o /shoal-engine "
+                    "$(pkg-config --cflags --libs llama libcbor libseccomp libcrypto) -lm"], check=True)
+    wrapper = root / "run-engine"
+    wrapper.write_text(f"#!/bin/sh\nexec /usr/sbin/chroot {root} /shoal-engine\n")
+    wrapper.chmod(0o755)
+    return wrapper
 
 
 class LlamaServer:
     """llama-server with one model; its options are its defaults but for what makes both sides equal."""
 
     def __init__(self, path, threads, parallel, context, *options):
-        root = llama_tools()
+        root = _debian_testing(TOOLS, "llama.cpp-tools")
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
         atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
         model = root / "model.gguf"
@@ -285,7 +316,7 @@ class LlamaServer:
             return False
 
     def http(self, requests, clients=1, after=0):
-        return run_load("http", self.url, clients, requests, after)
+        return with_cpu([self.process.popen.pid], lambda: run_load("http", self.url, clients, requests, after))
 
     def close(self):
         self.process.stop()

@@ -3,17 +3,19 @@
 
 Same model file, threads, prompts, lengths and greedy sampling; both over HTTP, and shoal over MQTT too.  In turn; the
 medians of the rounds' ratios of tokens a second over all streams, and of the 95th percentile of the time to the first
-token.  llama-server is Debian testing's, in a root directory made by mmdebstrap; without it nothing is compared (exit
-status 77).
+token.  CPU time is that of all processes but the client, prompts included.  llama-server is Debian testing's, in a root directory made by mmdebstrap; without it nothing is compared (exit
+status 77).  --same-library 1 adds our engine built against the llama.cpp that llama-server is built with: what is the
+library's and what is ours.
 """
 import sys
 
-from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_model, first_ms, in_turn, median, percentile, prompt,
+from benchlib import (LlamaServer, Missing, System, arguments, ask, began, engine_on_testing, find_model, first_ms, in_turn, median, percentile, prompt,
                       ratios, say, table, verdict, whole_rate)
 
 args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(5, "rounds"), clients=(8, "streams at once"), jobs=(3, "of each client, in a round"),
                  tokens=(96, "of an answer"), characters=(300, "of a prompt"), threads=(1, "of both engines"),
-                 server=(1, "0: shoal alone"))
+                 server=(1, "0: shoal alone"),
+                 same_library=(0, "1: see above"))
 CONTEXT = 1024
 
 
@@ -22,6 +24,8 @@ def measure(name):
     server = LlamaServer(path, args.threads, args.clients, CONTEXT) if args.server else None
     system = System(path, args.threads, args.clients, CONTEXT)
 
+    twin = System(path, args.threads, args.clients, CONTEXT, engine=engine_on_testing()) if args.same_library else None
+
     def requests(k):
         n = args.clients * args.jobs
         return [ask(prompt(k * n + i, args.characters), args.tokens) for i in range(n)]
@@ -29,15 +33,16 @@ def measure(name):
     sides = {"llama-server, HTTP": lambda k: server.http(requests(k), args.clients)} if server else {}
     sides["shoal, HTTP"] = lambda k: system.http(requests(k), args.clients)
     sides["shoal, MQTT"] = lambda k: system.mqtt(requests(k), args.clients)
+    if twin:
+        sides[f"shoal on {twin.engine()}, HTTP"] = lambda k: twin.http(requests(k), args.clients)
     try:
         got = in_turn(sides, args.rounds)
         for side in got.values():
             assert all(a["tokens"] == args.tokens for answers in side for a in answers)
         return server.version if server else "not compared", system.engine(), got
     finally:
-        system.close()
-        if server:
-            server.close()
+        for side in filter(None, (system, twin, server)):
+            side.close()
 
 
 def show(name, server, engine, got):
@@ -47,9 +52,10 @@ def show(name, server, engine, got):
     rate = {side: [whole_rate(answers) for answers in rounds] for side, rounds in got.items()}
     late = {side: [percentile([first_ms(a) for a in answers], 95) for answers in rounds] for side, rounds in got.items()}
     base = "llama-server, HTTP" if server != "not compared" else "shoal, HTTP"
-    table(["", "tokens/s", "ratio", "first token p95 ms", "ratio"],
+    cpu = {side: [answers[0]["cpu"] for answers in rounds] for side, rounds in got.items()}
+    table(["", "tokens/s", "ratio", "first token p95 ms", "ratio", "CPU us/token", "ratio"],
           [[side, f"{median(rate[side]):.1f}", f"{ratios(rate[side], rate[base]):.3f}", f"{median(late[side]):.0f}",
-            f"{ratios(late[side], late[base]):.3f}"] for side in got])
+            f"{ratios(late[side], late[base]):.3f}", f"{median(cpu[side]):.0f}", f"{ratios(cpu[side], cpu[base]):.3f}"] for side in got])
     for way in ("HTTP", "MQTT") if server != "not compared" else ():
         verdict(f"{args.clients} streams over {way}, {name}, tokens/s", ratios(rate[f"shoal, {way}"], rate[base]), at_least=1.0)
         verdict(f"{args.clients} streams over {way}, {name}, first token p95", ratios(late[f"shoal, {way}"], late[base]), at_most=1.0)

@@ -2,7 +2,7 @@
 """One stream through client, broker, hub, agent and engine, against the same libllama loop in one bare process.
 
 For each model: tokens a second of the whole answer, prompt included, and after its first token; the two in turn,
-the median of the rounds' ratios.  Then the same with an engine that is exact (see docs/ENGINE.md, "Equal tokens"),
+the median of the rounds' ratios; CPU time is that of all processes but the client.  Then the same with an engine that is exact (see docs/ENGINE.md, "Equal tokens"),
 which computes a lone row with company.
 """
 from benchlib import Bare, System, arguments, ask, began, decode_rate, find_model, in_turn, median, prompt, ratios, say, table, verdict, whole_rate
@@ -39,9 +39,11 @@ def show(name, got):
         f"median of {args.rounds}")
     whole = {side: [whole_rate([a]) for a in answers] for side, answers in got.items()}
     decode = {side: [decode_rate(a) for a in answers] for side, answers in got.items()}
-    table(["", "tokens/s", "after the first", "ratio", "after the first"],
+    cpu = {side: [a["cpu"] for a in answers] for side, answers in got.items()}
+    table(["", "tokens/s", "after the first", "ratio", "after the first", "CPU us/token", "ratio"],
           [[side, f"{median(whole[side]):.1f}", f"{median(decode[side]):.1f}", f"{ratios(whole[side], whole['bare loop']):.3f}",
-            f"{ratios(decode[side], decode['bare loop']):.3f}"] for side in got])
+            f"{ratios(decode[side], decode['bare loop']):.3f}", f"{median(cpu[side]):.0f}", f"{ratios(cpu[side], cpu['bare loop']):.3f}"]
+           for side in got])
     verdict(f"single stream, {name}", ratios(whole["shoal"], whole["bare loop"]), at_least=0.97)
 
 
