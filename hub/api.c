@@ -56,9 +56,13 @@ static void add_models(const struct registration *r, struct api_agent *a)
 	for (size_t i = 0; i < r->n_models; i++) {
 		const struct model_info *m = &r->models[i];
 
-		models[i] = (struct api_held_model){
-			.name = m->name, .state = m->state, .load_percent = m->load_percent, .reason = m->reason
-		};
+		models[i] = (struct api_held_model){ .name = m->name,
+			.state = m->state,
+			.load_percent = m->load_percent,
+			.reason = m->reason,
+			.slots = m->slots,
+			.memory = m->memory,
+			.pinned = m->pinned };
 		if (m->decode_milli == 0)
 			continue; /* not measured */
 		models[i].prefill_tokens_per_s = (double)m->prefill_milli / 1000;
@@ -88,6 +92,7 @@ static void add_heartbeat(const struct heartbeat *h, bool is_there, struct api_a
 		return;
 	a->running = h->running, a->queued = h->queued;
 	a->mem_available = h->mem_available, a->rss = h->rss;
+	a->memory_total = h->memory_total, a->memory_limit = h->memory_limit, a->memory_used = h->memory_used;
 	a->sensors = h->sensors;
 	a->load = (double)h->load_milli / 1000;
 	a->tokens_per_s = (double)h->tokens_per_s / 1000;
@@ -338,19 +343,13 @@ bool api_is_healthy(const struct server *s, const char **ret_why)
 	return !server_is_stopping(s) && mqtt_is_up(server_mqtt(s));
 }
 
-static void count_ready(void *ctx, const struct model_info *m, uint64_t n_ready)
-{
-	(void)m;
-	*(uint64_t *)ctx += n_ready;
-}
-
 bool api_is_ready(const struct server *s, const char **ret_why)
 {
-	uint64_t n = 0;
+	bool is_serving;
 
 	if (!api_is_healthy(s, ret_why) || hub_is_blind(server_hub(s), ret_why))
 		return false;
-	hub_each_model(server_hub(s), count_ready, &n);
-	*ret_why = n > 0 ? "a model is ready" : "no agent has a model ready";
-	return n > 0;
+	is_serving = hub_is_serving(server_hub(s));
+	*ret_why = is_serving ? "a model is ready" : "no agent has a model ready, or would load one";
+	return is_serving;
 }

@@ -78,6 +78,8 @@ struct api_held_model { /* of one agent */
 	unsigned state;
 	uint64_t load_percent;
 	struct span reason;
+	uint64_t slots, memory;
+	bool pinned;
 	double prefill_tokens_per_s, decode_tokens_per_s; /* of one stream, measured when it was first loaded */
 };
 enum { API_HELD_PREFILL = 5, API_HELD_DECODE };
@@ -97,6 +99,7 @@ struct api_agent {
 	struct hardware hardware;
 	struct sensors sensors;
 	uint64_t mem_available, rss;
+	uint64_t memory_total, memory_limit, memory_used; /* as the agent counts it before it loads a model */
 	double load, tokens_per_s;
 	uint64_t tokens_total, jobs_done, jobs_failed, bad_messages, stale_messages, uptime_ms, epoch, conn;
 };

@@ -176,6 +176,8 @@ struct hub_job_view {
 void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx);
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
 /* Distinct models over all agents, once each, with how many hold it ready. */
+/* An agent takes jobs of some model, if it has to load it first. */
+bool hub_is_serving(const struct hub *h);
 void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct model_info *m, uint64_t n_ready), void *ctx);
 /* Whether HUB_EV_LOAD would reach anyone: CODE_OK; NOT_FOUND: no such agent; NO_AGENT: it, or the hub, is not
  * connected; MODEL_UNKNOWN: it is not configured for that model. */

@@ -77,6 +77,14 @@ void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct mode
 	}
 }
 
+bool hub_is_serving(const struct hub *h)
+{
+	LIST_EACH(l, &h->model_list)
+	if (CONTAINER(l, struct model, all)->n_serving > 0)
+		return true;
+	return false;
+}
+
 bool hub_is_blind(const struct hub *h, const char **ret_why)
 {
 	*ret_why = !h->is_blind  ? ""

@@ -32,13 +32,23 @@ def submit(model, **how):
     return client.submit({"model": model, "prompt": "hello", "max_tokens": 50, **how})
 
 
-boxes = [agent("warm", [("a", True, 1)]), agent("cold", [("a", False, 2), ("b", False, 2)])]
+boxes = [agent("cold", [("a", False, 2), ("b", False, 2)])]
+
+
+@test
+def a_hub_is_ready_when_somebody_would_load_a_model():
+    wait_until(lambda: stack.get("/readyz")[0] == 200, "it is ready")
+    boxes.append(agent("warm", [("a", True, 1)]))
 
 
 @test
 def models_that_are_not_loaded_are_held():
     wait_until(lambda: state("warm", "a") == "ready" and state("cold", "b") == "held", "both boxes are there")
     equal(state("cold", "a"), "held")
+    cold = next(a for a in stack.list_agents() if a["id"] == "cold")
+    equal(cold["slots"], 4)
+    equal([m["slots"] for m in cold["models"]], [2, 2])
+    check(all(m["memory"] > 0 for m in cold["models"]), str(cold["models"]))
 
 
 @test
