@@ -14,6 +14,7 @@
 #include "hw.h"
 #include "log.h"
 #include "loop.h"
+#include "metrics_port.h"
 #include "model_file.h"
 #include "mqtt.h"
 #include "panel.h"
@@ -33,6 +34,7 @@ struct daemon {
 	struct agent *core;
 	struct mqtt *mqtt;
 	struct panel *panel; /* NULL: the box has none */
+	struct metrics_port *metrics; /* NULL: none */
 	struct hw hw;
 	struct probes *probes;
 	struct benchfile benches; /* what is added later the core knows by itself */
@@ -357,6 +359,13 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 	return agent_new(&c, &d->core);
 }
 
+static void write_metrics(void *ctx, struct buf *out)
+{
+	struct daemon *d = ctx;
+
+	agent_prometheus(d->core, out);
+}
+
 static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
 {
 	static const struct engine_link_callbacks callbacks = { on_engine_message, on_engine_exit, on_engine_stop,
@@ -369,6 +378,8 @@ static int make_shell(struct daemon *d, const char *engine_path, uint64_t seed)
 		rc = loop_timer_new(d->loop, on_sample, d, &d->sample);
 	if (rc == 0)
 		rc = loop_post(d->loop, on_turn, d);
+	if (rc == 0)
+		rc = metrics_port_new(d->loop, d->set, write_metrics, d, &d->metrics);
 	if (rc == 0)
 		rc = panel_new(d->loop, &d->set->gpio, on_press, d, &d->panel);
 	for (size_t i = 0; rc == 0 && i < d->set->n_models; i++)
@@ -419,6 +430,7 @@ static void unmake(struct daemon *d)
 	for (size_t i = 0; i < d->set->n_models; i++)
 		engine_link_free(d->engines[i]);
 	panel_free(d->panel);
+	metrics_port_free(d->metrics);
 	loop_timer_free(d->tick);
 	loop_timer_free(d->sample);
 	loop_free(d->loop);

@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +41,38 @@ static const char *check_limit(const char *value)
 	struct agent_limit limit;
 
 	return settings_limit(value, &limit) == 0 ? NULL : "a limit is a part (\"90%\") or bytes (\"6G\", \"512M\")";
+}
+
+bool settings_listen(const char *text, char ret_host[SETTINGS_HOST_SIZE], int *ret_port)
+{
+	const char *colon = strrchr(text, ':');
+	size_t n = colon != NULL ? (size_t)(colon - text) : 0;
+	char *end;
+	long port;
+
+	if (n == 0 || colon[1] < '0' || colon[1] > '9')
+		return false;
+	port = strtol(colon + 1, &end, 10);
+	if (*end != '\0' || port > 65535)
+		return false;
+	if (text[0] == '[' && text[n - 1] == ']' && n > 2)
+		text++, n -= 2;
+	if (n >= SETTINGS_HOST_SIZE)
+		return false;
+	memcpy(ret_host, text, n);
+	ret_host[n] = '\0';
+	*ret_port = (int)port;
+	return true;
+}
+
+static const char *check_listen(const char *value)
+{
+	char host[SETTINGS_HOST_SIZE];
+	int port;
+
+	return *value == '\0' || settings_listen(value, host, &port)
+		       ? NULL
+		       : "an address and a port are written 127.0.0.1:9464 or [::1]:9464";
 }
 
 /* ---- the table ---- */
@@ -115,6 +148,12 @@ static const struct config_option options[] = {
 		.unit = "ms", .help = "until it is tried once more" },
 	{ "benchmark", CONFIG_BOOL, AT(benchmark), .def = "true",
 		.help = "measure how fast a model is when its engine is first at rest; never in the way of a job" },
+	{ "metrics.listen", CONFIG_TEXT, AT(metrics.listen), .max = 128, .def = "", .check = check_listen,
+		.help = "\"127.0.0.1:9464\": address and port for Prometheus, at /metrics; empty: none" },
+	{ "metrics.remote", CONFIG_BOOL, AT(metrics.remote), .def = "false",
+		.help = "metrics.listen may be an address that other boxes reach; whoever does sees the figures" },
+	{ "metrics.hosts", CONFIG_TEXTS, AT(metrics.hosts), AT(metrics.n_hosts), .max = 64, .def = "",
+		.help = "names by which it may be asked, besides addresses and localhost" },
 	{ "models", CONFIG_GROUPS, AT(models), AT(n_models), .max = AGENT_MAX_MODELS, .def = "", .groups = &model_schema,
 		.help = "what this agent serves" },
 	{ "register_when", CONFIG_ENUM, AT(register_when), .def = "warming", .names = register_names,
@@ -263,6 +302,29 @@ static const char *check_gpio(const struct gpio_settings *g)
 	return NULL;
 }
 
+static bool is_loopback(const char *host)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (strcmp(host, "localhost") == 0)
+		return true;
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static const char *check_metrics(const struct settings *s)
+{
+	char host[SETTINGS_HOST_SIZE];
+	int port;
+
+	if (s->metrics.remote || !settings_listen(s->metrics.listen, host, &port) || is_loopback(host))
+		return NULL;
+	return "metrics.listen: other boxes could reach this address and see how the box fares; set metrics.remote = true if "
+	       "they shall";
+}
+
 const char *settings_check(const void *settings)
 {
 	const struct settings *s = settings;
@@ -281,7 +343,9 @@ const char *settings_check(const void *settings)
 	for (size_t i = 0; i < s->n_labels; i++)
 		if (strlen(s->labels[i]) > PROTO_MAX_LABEL || !span_is_utf8(span_of(s->labels[i])))
 			return "labels: a label is UTF-8 text of at most 128 bytes";
-	why = broker_check(&s->broker);
+	why = check_metrics(s);
+	if (why == NULL)
+		why = broker_check(&s->broker);
 	return why != NULL ? why : check_gpio(&s->gpio);
 }
 

@@ -39,6 +39,12 @@ struct settings {
 		uint64_t quarantine_deaths, quarantine_window_ms, quarantine_ms;
 	} engine;
 	bool benchmark;
+	struct {
+		char *listen; /* empty: no port */
+		bool remote;
+		char **hosts;
+		size_t n_hosts;
+	} metrics;
 	struct model_settings *models;
 	size_t n_models;
 	unsigned register_when; /* REGISTER_WARMING or REGISTER_WARM */
@@ -69,6 +75,9 @@ const char *settings_check(const void *settings);
 SHOAL_CHECK int settings_complete(struct settings *s);
 /* "85%", or bytes with K, M, G or T behind them. */
 SHOAL_CHECK int settings_limit(const char *text, struct agent_limit *ret);
+/* "127.0.0.1:9464", "[::1]:9464", "localhost:0" as host and port; false: none of these. */
+#define SETTINGS_HOST_SIZE 64
+bool settings_listen(const char *text, char ret_host[SETTINGS_HOST_SIZE], int *ret_port);
 /* The 32 bytes that 64 hex digits stand for. */
 SHOAL_CHECK int settings_digest(const char *hex, uint8_t ret[32]);
 

@@ -489,6 +489,7 @@ int front_new(struct server *server, size_t max_connections, char *err, size_t e
 	};
 	const struct settings *s = server_settings(server);
 	const struct http_config config = { .address = s->http.address,
+		.option = "http.address and http.port",
 		.port = (int)s->http.port,
 		.rules = { .hosts = (const char *const *)s->http.hosts,
 			.n_hosts = s->http.n_hosts,

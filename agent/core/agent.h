@@ -198,6 +198,8 @@ struct agent_counters {
 #undef X
 };
 const struct agent_counters *agent_counters(const struct agent *a);
+/* All figures in Prometheus' text format (version 0.0.4). */
+void agent_prometheus(const struct agent *a, struct buf *out);
 const struct metrics *agent_metrics(const struct agent *a); /* metrics.h; by the order of the models */
 
 #endif

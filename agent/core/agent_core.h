@@ -13,6 +13,7 @@
  *   report.c   registration, status, heartbeat
  *   alarms.c   what the box's sensors say that someone should know
  *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
+ *   prometheus.c  all figures as text
  *   gpio.c     lights and button of the box: apart, knows agent_view() only
  *   metrics.c  how the last requests went
  *   out.c      the actions of a step and the memory they point at */

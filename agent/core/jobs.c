@@ -193,6 +193,7 @@ static void measure(const struct job *j, enum code code)
 						.code = code,
 						.latency_ms = j->ended_ms - j->taken_ms,
 						.prompt_tokens = j->usage.prompt_tokens - cached,
+						.cached_tokens = cached,
 						.tokens = stream_end(&j->stream) - j->stream.first,
 						.prefill_us = j->timings.prefill_us,
 						.decode_us = j->timings.decode_us,

@@ -8,14 +8,21 @@ static uint32_t clamp(uint64_t value)
 	return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 }
 
-static void count(struct metrics *m, size_t model, unsigned code, uint64_t tokens)
+static void count_in(struct metrics_total *t, const struct metric *r)
 {
-	m->all.by_code[code]++;
-	m->all.tokens += tokens;
-	if (model >= METRICS_MODELS)
-		return;
-	m->models[model].by_code[code]++;
-	m->models[model].tokens += tokens;
+	t->by_code[r->code]++;
+	t->prompt_tokens += r->prompt_tokens;
+	t->cached_tokens += r->cached_tokens;
+	t->tokens += r->tokens;
+	t->latency_ms += r->code == CODE_OK ? r->latency_ms : 0;
+}
+
+/* r->code is a known one. */
+static void count(struct metrics *m, const struct metric *r)
+{
+	count_in(&m->all, r);
+	if (r->model < METRICS_MODELS)
+		count_in(&m->models[r->model], r);
 }
 
 static unsigned known(unsigned code)
@@ -25,11 +32,14 @@ static unsigned known(unsigned code)
 
 void metrics_refused(struct metrics *m, size_t model, unsigned code)
 {
-	count(m, model, known(code), 0);
+	count(m, &(struct metric){ .model = model, .code = known(code) });
 }
 
 void metrics_add(struct metrics *m, const struct metric *r)
 {
+	struct metric counted = *r;
+
+	counted.code = known(r->code);
 	m->ring[m->next] = (struct metrics_entry){
 		.latency_ms = clamp(r->latency_ms),
 		.prompt_tokens = clamp(r->prompt_tokens),
@@ -37,11 +47,11 @@ void metrics_add(struct metrics *m, const struct metric *r)
 		.prefill_us = clamp(r->prefill_us),
 		.decode_us = clamp(r->decode_us),
 		.model = (uint8_t)(r->model < METRICS_MODELS ? r->model : METRICS_NO_MODEL),
-		.code = (uint8_t)known(r->code),
+		.code = (uint8_t)counted.code,
 	};
 	m->next = (m->next + 1) % METRICS_WINDOW;
 	m->n += m->n < METRICS_WINDOW;
-	count(m, r->model, known(r->code), r->tokens);
+	count(m, &counted);
 }
 
 /* ---- looking ---- */

@@ -19,9 +19,9 @@
 
 struct metric { /* a request that has ended; values beyond 2^32 - 1 count as that */
 	size_t model;
-	unsigned code; /* enum code; CODE_OK: it ended well */
-	uint64_t latency_ms; /* from its arrival here to its end */
-	uint64_t prompt_tokens, tokens; /* computed, generated */
+	unsigned code;                                 /* enum code; CODE_OK: it ended well */
+	uint64_t latency_ms;                           /* from its arrival here to its end */
+	uint64_t prompt_tokens, cached_tokens, tokens; /* computed, there already, generated */
 	uint64_t prefill_us, decode_us;
 };
 
@@ -32,7 +32,8 @@ struct metrics_entry {
 
 struct metrics_total {
 	uint64_t by_code[CODE_MAX + 1]; /* [CODE_OK]: ended well */
-	uint64_t tokens;
+	uint64_t prompt_tokens, cached_tokens, tokens;
+	uint64_t latency_ms; /* sum of those that ended well */
 };
 
 struct metrics { /* all zero: empty */
@@ -42,8 +43,8 @@ struct metrics { /* all zero: empty */
 };
 
 struct metrics_view {
-	struct metrics_total total;             /* since the start, refused ones too */
-	uint64_t requests_total, errors_total;  /* their sums */
+	struct metrics_total total;                   /* since the start, refused ones too */
+	uint64_t requests_total, errors_total;        /* their sums */
 	uint64_t requests, ok, by_code[CODE_MAX + 1]; /* of the window */
 	/* Milliseconds, of those in the window that ended well: 0 without any.  A percentile is
 	 * the least latency that so many per cent of them do not exceed (nearest rank). */

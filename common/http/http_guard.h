@@ -3,8 +3,8 @@
  * libmicrohttpd 0.9.75 accepts two differing Content-Lengths and a Transfer-Encoding
  * beside a Content-Length (request smuggling behind a proxy); it does not look at Host,
  * without which any web page could reach a server on loopback by DNS rebinding. */
-#ifndef HUB_HTTP_GUARD_H
-#define HUB_HTTP_GUARD_H
+#ifndef SHOAL_HTTP_GUARD_H
+#define SHOAL_HTTP_GUARD_H
 
 #include "span.h"
 

@@ -10,8 +10,8 @@
  * A call is known by its number, which is never used again; the struct belongs to the
  * server and is lent.  `over` is told once for each call that `request` was told of,
  * when it ended or its client left; the call may not be used after. */
-#ifndef HUB_HTTP_H
-#define HUB_HTTP_H
+#ifndef SHOAL_HTTP_H
+#define SHOAL_HTTP_H
 
 #include "http_guard.h"
 #include "loop.h"
@@ -21,6 +21,7 @@ struct http_call;
 
 struct http_config {                             /* copied, but for what rules.hosts points at */
 	const char *address;                     /* numeric, or "localhost" */
+	const char *option;                      /* where the address comes from, for messages */
 	int port;                                /* 0: any free one */
 	struct http_rules rules;                 /* any_address is filled here */
 	size_t max_connections, max_per_address; /* per_address 0: no such limit */

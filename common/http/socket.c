@@ -48,7 +48,7 @@ static int listen_on(const struct addrinfo *a, struct listener *ret)
 	return 0;
 }
 
-int socket_listen(const char *address, int port, char *err, size_t err_size, struct listener *ret)
+int socket_listen(const char *address, int port, const char *option, char *err, size_t err_size, struct listener *ret)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
 		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE };
@@ -59,18 +59,18 @@ int socket_listen(const char *address, int port, char *err, size_t err_size, str
 
 	(void)snprintf(service, sizeof(service), "%d", port);
 	if (getaddrinfo(numeric, service, &hints, &found) != 0) {
-		(void)snprintf(err, err_size,
-			"http.address \"%s\" is not an address; give one like 127.0.0.1, 0.0.0.0 or ::1", address);
+		(void)snprintf(err, err_size, "\"%s\" is not an address; set %s to one like 127.0.0.1, 0.0.0.0 or ::1",
+			address, option);
 		return ERR_CONFIG;
 	}
 	rc = listen_on(found, ret);
 	freeaddrinfo(found);
 	if (rc == -EADDRINUSE)
-		(void)snprintf(err, err_size,
-			"port %d on %s is taken by another program; stop it or set http.port to another", port, numeric);
+		(void)snprintf(err, err_size, "port %d on %s is taken by another program; stop it or set %s to another",
+			port, numeric, option);
 	else if (rc < 0)
-		(void)snprintf(err, err_size, "cannot listen on %s port %d: %s; see http.address and http.port", numeric,
-			port, strerror(-rc));
+		(void)snprintf(
+			err, err_size, "cannot listen on %s port %d: %s; see %s", numeric, port, strerror(-rc), option);
 	return rc;
 }
 

@@ -611,7 +611,7 @@ int http_new(struct loop *l, const struct http_config *config, const struct http
 	h->calls = calloc(h->config.max_connections, sizeof(struct http_call *));
 	if (h->calls == NULL)
 		goto fail;
-	rc = socket_listen(h->config.address, h->config.port, err, err_size, &listener);
+	rc = socket_listen(h->config.address, h->config.port, h->config.option, err, err_size, &listener);
 	if (rc < 0)
 		goto fail;
 	h->listen_fd = listener.fd, h->port = listener.port;
