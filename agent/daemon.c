@@ -85,7 +85,8 @@ static void keep_bench(struct daemon *d, const struct agent_bench *b)
 	int rc = benchfile_add(&d->benches, b);
 
 	if (rc < 0)
-		log_warn("agent", "how fast a model is cannot be kept in state_dir: %s; it is measured again after a restart",
+		log_warn("agent",
+			"how fast a model is cannot be kept in state_dir: %s; it is measured again after a restart",
 			strerror(-rc));
 }
 
@@ -190,12 +191,14 @@ static void measure_memory(struct daemon *d, struct agent_sample *ret)
 	}
 }
 
+/* Not at those that are loaded: their engines have the files, and a file server that hangs must
+ * not make us hang, too. */
 static void look_at_files(struct daemon *d)
 {
 	struct footprint f;
 
 	for (size_t i = 0; i < d->set->n_models; i++)
-		if (model_file_look(&d->files[i], &f))
+		if (engine_link_pid(d->engines[i]) == 0 && model_file_look(&d->files[i], &f))
 			feed(d, &(struct agent_event){ .type = AGENT_EV_FOOTPRINT, .engine = i, .footprint = &f });
 }
 

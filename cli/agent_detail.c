@@ -113,20 +113,26 @@ static void speed(double tokens_per_s, char *ret, size_t size)
 		(void)snprintf(ret, size, "–");
 }
 
+#define MIB ((uint64_t)1 << 20)
+
 static int print_models(const struct api_agent *a)
 {
 	static const struct table_column columns[] = { { .name = "MODEL" }, { .name = "STATE" },
-		{ .name = "READS/S", .is_right = true }, { .name = "WRITES/S", .is_right = true },
-		{ .name = "REASON", .may_cut = true } };
+		{ .name = "MIB", .is_right = true }, { .name = "READS/S", .is_right = true },
+		{ .name = "WRITES/S", .is_right = true }, { .name = "REASON", .may_cut = true } };
 	struct table *t = NULL;
 	int rc = table_new(columns, sizeof(columns) / sizeof(columns[0]), &t);
 
 	for (size_t i = 0; i < a->n_models && rc == 0; i++) {
 		const struct api_agent_model *m = &a->models[i];
 		char *name = span_str(m->name), *state = span_str(m->state), *reason = span_str(m->reason);
-		char reads[32], writes[32];
-		const char *cells[] = { name, state, reads, writes, reason };
+		char takes[32], reads[32], writes[32];
+		const char *cells[] = { name, state, takes, reads, writes, reason };
 
+		if (m->memory > 0)
+			(void)snprintf(takes, sizeof(takes), "%" PRIu64, (m->memory + MIB - 1) / MIB);
+		else
+			(void)snprintf(takes, sizeof(takes), "–");
 		speed(m->prefill_tokens_per_s, reads, sizeof(reads));
 		speed(m->decode_tokens_per_s, writes, sizeof(writes));
 		rc = name != NULL && state != NULL && reason != NULL ? table_add(t, cells) : ERR_NOMEM;

@@ -44,6 +44,7 @@ static const struct msg_field agent_model_fields[] = {
 	MSG_F_TEXT(struct api_agent_model, reason, 3, 0, 1024),
 	MSG_F_REAL(struct api_agent_model, prefill_tokens_per_s, 4, 0),
 	MSG_F_REAL(struct api_agent_model, decode_tokens_per_s, 5, 0),
+	MSG_F_UINT(struct api_agent_model, memory, 6, 0, UINT64_MAX),
 };
 static const struct msg_type agent_model_type = MSG_TYPE("agent-model", struct api_agent_model, agent_model_fields);
 

@@ -47,6 +47,7 @@ struct api_agent_model {
 	uint64_t has;
 	struct span name, state, reason;
 	double prefill_tokens_per_s, decode_tokens_per_s; /* 0: not measured */
+	uint64_t memory; /* bytes it takes when it is loaded, by estimate; 0: not known */
 };
 
 struct api_agent {

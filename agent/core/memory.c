@@ -269,18 +269,26 @@ static void look_again(struct agent *a)
 	}
 }
 
-void memory_tick(struct agent *a)
+/* Others on the box have grown: better to give back than to be killed. */
+static void give_back(struct agent *a)
 {
 	struct memory_view v = memory_see(a, &a->config.memory_hard);
-	struct engine *e, *waits = NULL;
+	struct engine *e = least_used(a, true);
+
+	if (!has_room(&v, 0) && going(a) == 0 && e != NULL)
+		unload(e, "memory is short");
+}
+
+void memory_tick(struct agent *a)
+{
+	struct engine *waits = NULL;
 
 	if (a->stop != STOP_NO || a->phase == AGENT_PHASE_START)
 		return;
-	if (a->has_news_of_memory)
+	if (a->has_news_of_memory) {
 		look_again(a);
-	/* Others on the box have grown: better to give back than to be killed. */
-	if (a->has_news_of_memory && !has_room(&v, 0) && going(a) == 0 && (e = least_used(a, true)) != NULL)
-		unload(e, "memory is short");
+		give_back(a);
+	}
 	a->has_news_of_memory = false;
 	for (size_t i = 0; i < a->n_engines; i++)
 		if (is_demanded(&a->engines[i]) && !engine_has_child(&a->engines[i]) && a->engines[i].timer_ms == NEVER)
