@@ -17,13 +17,13 @@ import time
 HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG = range(7)  # what an engine says
 LOAD, GENERATE, CANCEL, PING, QUIT = range(16, 21)  # what it is told
 STOP, LENGTH, CANCELLED = 1, 2, 3  # how a job finishes
-MODEL_LOAD_FAILED, CONTEXT_FULL = 38, 40  # error codes, by number
+BAD_REQUEST, MODEL_LOAD_FAILED, CONTEXT_FULL = 1, 38, 40  # error codes, by number
 
 # The keys of a message, of a turn and of the sampling have numbers (docs/protocol.cddl), counted from 1.
 KEYS = ("type job version build max_sequences percent n_ctx n_params size digest arch index ids text finish usage timings code "
         "reason path parallel batch_tokens prefill_chunk threads prompt turns sampling prefix exact fast").split()
 ROLE, CONTENT = 1, 2
-MAX_TOKENS, STOPS = 1, 7
+MAX_TOKENS, STOPS, SIMPLE = 1, 7, range(1, 13)  # SIMPLE: what this engine can do, or what makes no difference to it
 
 STEP_S = 0.002  # for one token of every job: a model would compute
 CONTEXT = 4096  # tokens of prompt and answer of one job
@@ -122,10 +122,16 @@ class Engine:
 
     def on_generate(self, told):
         job = Job(told)
-        if len(job.prompt) >= CONTEXT:
+        if any(value for key, value in told.get("sampling", {}).items() if key not in SIMPLE):
+            self.say(ERROR, job=job.number, code=BAD_REQUEST, reason="This engine knows no such way of sampling.")
+        elif len(job.prompt) >= CONTEXT:
             self.say(ERROR, job=job.number, code=CONTEXT_FULL, reason=f"The prompt has more than {CONTEXT} characters.")
         else:
             self.jobs[job.number] = job
+
+    def on_unknown(self, told):
+        if told.get("job"):  # a kind of job that came later; other messages an engine can do without
+            self.say(ERROR, job=told["job"], code=BAD_REQUEST, reason="This engine does not know this kind of job.")
 
     def on_cancel(self, told):
         if told["job"] in self.jobs:  # else it has ended, and the agent will hear so
@@ -154,7 +160,7 @@ class Engine:
             # All that was said counts before the next step; without a job there is nothing to do but listen.
             while select.select([self.socket], [], [], 0 if self.jobs else None)[0]:
                 told = self.hear()
-                acts.get(told["type"], lambda told: None)(told)
+                acts.get(told["type"], self.on_unknown)(told)
             self.step()
 
 

@@ -78,6 +78,12 @@ def a_prompt_that_is_too_long_is_refused():
 
 
 @test
+def what_it_cannot_do_it_refuses():
+    status, d = http.post(cluster.url + "/v1/chat/completions", request("hello", logprobs=True, top_logprobs=2))
+    equal((status, d["error"]["code"]), (400, "bad_request"))
+
+
+@test
 def what_one_began_another_ends():
     job = client.submit(request(PROMPT * 3, stream=True))
     while len(job.frames()) < 20:

@@ -231,6 +231,28 @@ static void engine_dies(void)
 	rig_exit(&w.rig, 9);
 }
 
+/* It stands still, or what it says makes no sense: it must be ended, and it is. */
+static void engine_goes_mad(void)
+{
+	struct engine_msg m = { .type = ENGINE_TOKENS, .ids = (const uint32_t[]){ 1 }, .n_ids = 1, .text = SPAN("x") };
+	struct agent_event ev = { .type = AGENT_EV_ENGINE_STOPPED, .signo = 19 };
+
+	if (!w.has_child)
+		return;
+	m.job = chance(2) == 0 ? w.last_number : w.last_number + 1;
+	m.index = MAX_TOKENS + 1;
+	if (chance(2) == 0)
+		ev = (struct agent_event){ .type = AGENT_EV_ENGINE, .engine_msg = chance(3) > 0 ? &m : NULL };
+	/* What a job that ended here still brings is listened to no more. */
+	rig_event(&w.rig, &ev);
+	if (rig_find(&w.rig, AGENT_ACT_ENGINE_KILL, 0) == NULL) {
+		MUST(ev.engine_msg == &m && m.job == w.last_number);
+		return;
+	}
+	look_at_actions();
+	engine_dies();
+}
+
 static void hub_dispatches(void)
 {
 	static uint32_t prefix[MAX_TOKENS];
@@ -318,6 +340,8 @@ static void something_happens(void)
 
 	if (i == 0)
 		engine_dies();
+	else if (i == 119)
+		engine_goes_mad();
 	else if (i < 5)
 		link_changes();
 	else
