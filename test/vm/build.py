@@ -8,7 +8,7 @@ from boxes import SOURCE
 from shoaltest.cluster import BIN
 from vmlab import host_suite, packages_of
 from vmlab.apt import Apt, bootstrap
-from vmlab.base import Lock, cache, need, need_root, output, sh
+from vmlab.base import KEY_CHARS, Lock, cache, need, need_root, output, sh, use
 
 RUN = """
 set -e
@@ -42,8 +42,8 @@ def build(suite, *programs):
 def _root(suite):
     """A root file system of the suite with all that a build takes."""
     need("mmdebstrap", "mmdebstrap")
-    packages = [p for p in output(SOURCE / "scripts/setup", "--list").split()]
-    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    packages = output(SOURCE / "scripts/setup", "--list").split()
+    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:KEY_CHARS]
     root = cache() / f"roots/{suite}-{key}"
     root.parent.mkdir(exist_ok=True)
     with Lock(root.with_suffix(".lock")):
@@ -53,4 +53,5 @@ def _root(suite):
                 sh("rm", "-rf", "--one-file-system", part)
                 bootstrap(Apt(suite, Path(work) / "apt"), part, packages)
                 part.rename(root)
+        use(root)
     return root

@@ -46,7 +46,8 @@ def up():
 def two_boxes_boot():
     global box, broker
     try:
-        image = Image(host_suite(), "boxes", pool=("mosquitto-clients",), include=("mosquitto", *packages_of(output("ldd", *PROGRAMS))))
+        needed = packages_of(output("ldd", *PROGRAMS))
+        image = Image(host_suite(), "boxes", include=("mosquitto", *needed), pool=("mosquitto-clients",))
         boxes = [lab.container(name, image) for name in ("broker", "box")]
         lab.start()
     except SetupError as why:

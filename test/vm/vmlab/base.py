@@ -5,9 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 GUEST = Path(__file__).resolve().parents[1] / "guest"
+KEY_CHARS = 12
+OLD_S = 24 * 3600
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -26,6 +29,14 @@ def cache():
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shoal/vm"
     base.mkdir(parents=True, exist_ok=True)
     return base
+
+
+def use(path):
+    """Notes that a folder of the cache, NAME-KEY, is in use, and removes those with another key that nobody used for a day."""
+    os.utime(path)
+    for other in path.parent.glob(path.name[:-KEY_CHARS] + "[0-9a-f]" * KEY_CHARS):
+        if other != path and time.time() - other.stat().st_mtime > OLD_S:
+            sh("rm", "-rf", "--one-file-system", other)
 
 
 def accel():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import kernel
 from .apt import Apt, bootstrap
-from .base import GUEST, Lock, cache, need, need_root, output, sh
+from .base import GUEST, KEY_CHARS, Lock, cache, need, need_root, output, sh, use
 
 # What a minimal installation has and a package may count on.
 BASE = ("systemd-sysv", "udev", "dbus", "kmod", "iproute2", "netbase", "procps")
@@ -23,7 +23,6 @@ MASKED = ("getty@tty1.service serial-getty@.service apt-daily.timer apt-daily-up
           "e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer man-db.timer logrotate.timer "
           "systemd-firstboot.service").split()
 RECIPE = ("apt.py", "image.py", "kernel.py")
-OLD_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,14 @@ class Image:
         with Lock(base / f"{self.suite}-{self.name}.lock"):
             if not path.exists():
                 _make(self, path)
-                _remove_others(self, path)
-            os.utime(path)
+            use(path)
         return path
 
     def _key(self):
         h = hashlib.sha256(repr(astuple(self)).encode())
         for f in [*(Path(__file__).parent / name for name in RECIPE), *sorted(GUEST.iterdir())]:
             h.update(f.read_bytes())
-        return h.hexdigest()[:12]
+        return h.hexdigest()[:KEY_CHARS]
 
 
 def packages_of(ldd, root="/"):
@@ -66,13 +64,6 @@ def packages_of(ldd, root="/"):
     names |= {f"/usr{n}" for n in names}  # /lib is /usr/lib; dpkg may know either name
     owners = output("dpkg-query", f"--admindir={root}/var/lib/dpkg", "-S", *names, check=False, stderr=subprocess.DEVNULL)
     return tuple(sorted(set(re.findall(r"^([^:, ]+):", owners, re.M))))
-
-
-def _remove_others(image, path):
-    """Those of an older recipe, unless a test may be at work with them."""
-    for other in path.parent.glob(f"{image.suite}-{image.name}-" + "[0-9a-f]" * 12):
-        if other != path and time.time() - other.stat().st_mtime > OLD_S:
-            shutil.rmtree(other)
 
 
 def _make(image, path):

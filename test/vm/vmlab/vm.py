@@ -122,7 +122,7 @@ class VM(Machine):
                       f"echo {self.boot_id} >/run/boot-id; mount --bind -r /run/boot-id /proc/sys/kernel/random/boot_id",
                       "rm -rf /var/log/journal/*; systemctl restart systemd-journald"]
         steps += [f"hostname {self.name}; echo {self.name} >/etc/hostname", f"printf %s {shlex.quote(self.hosts())} >/etc/hosts",
-                  f"printf 'MAC=%s\\nADDR=%s\\n' {self.mac} {self.address} >/etc/vm-net", "systemctl restart vm-net"]
+                  f"printf 'MAC=%s\\nADDR=%s\\n' {self.mac} {self.address} >/etc/vm-net", "systemctl restart vm-net", "sync"]
         self.check("set -e\n" + "\n".join(steps), 20)
 
     def _warm_state(self):
@@ -145,7 +145,7 @@ class VM(Machine):
         twin = VM(self.lab, f"{self.name}-warm", self.image, self.address, self.mem_mib, is_warm=False)
         twin.disk = part / "disk.qcow2"
         try:
-            _overlay(twin.disk, self.image.path() / "root.raw", "raw")
+            _overlay(twin.disk, "../root.raw", "raw")  # seen from the disk: the cache may be moved
             twin._spawn()
             twin._await_boot()
             twin.check("udevadm settle; sync; echo 3 >/proc/sys/vm/drop_caches; fstrim / || true")
