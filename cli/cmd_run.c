@@ -9,6 +9,7 @@
 
 #include "ask.h"
 #include "id.h"
+#include "json.h"
 
 static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
 			    "\n"
@@ -27,6 +28,7 @@ static const char usage[] = "usage: shoal run [OPTION…] PROMPT\n"
 			    "      --stop TEXT       end before TEXT; up to 8 times\n"
 			    "      --logit-bias ID=B add B (-100 to 100) to the logit of token ID; up to 300 times\n"
 			    "      --grammar FILE    hold the answer to the grammar (GBNF) in FILE\n"
+			    "      --schema FILE     hold the answer to the JSON schema in FILE\n"
 			    "      --logprobs N      with --json: how likely each token was, and the N likeliest\n"
 			    "      --timeout S       give up after S seconds\n"
 			    "\n"
@@ -47,6 +49,7 @@ enum {
 	OPT_LOGIT_BIAS,
 	OPT_LOGPROBS,
 	OPT_GRAMMAR,
+	OPT_SCHEMA,
 	OPT_TIMEOUT
 };
 
@@ -65,6 +68,7 @@ static const struct option options[] = {
 	{ "logit-bias", required_argument, NULL, OPT_LOGIT_BIAS },
 	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
 	{ "grammar", required_argument, NULL, OPT_GRAMMAR },
+	{ "schema", required_argument, NULL, OPT_SCHEMA },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ 0 },
 };
@@ -75,7 +79,7 @@ struct parsed {
 	struct span stop[PROTO_MAX_STOP];
 	struct msg_weight biases[PROTO_MAX_LOGIT_BIAS];
 	const char *url;
-	char *host, *prompt, *grammar;
+	char *host, *prompt, *grammar, *schema;
 	bool is_raw;
 };
 
@@ -182,6 +186,24 @@ static bool set_grammar(struct parsed *p, const char *path)
 	return p->grammar != NULL;
 }
 
+static bool set_schema(struct parsed *p, const char *path)
+{
+	struct json_value *doc = NULL;
+
+	free(p->schema);
+	p->schema = read_text("--schema", path, PROTO_MAX_SCHEMA);
+	if (p->schema == NULL)
+		return false;
+	if (json_parse(span_of(p->schema), &doc) < 0) {
+		cli_note("%s is not valid JSON", path);
+		return false;
+	}
+	json_value_free(doc);
+	p->run.submit.response_format = (struct response_format){ .type = SPAN("json_schema"),
+		.json_schema = { .name = SPAN("answer"), .schema = span_of(p->schema) } };
+	return true;
+}
+
 static bool parse_option(struct parsed *p, int opt, const char *arg)
 {
 	struct submit *s = &p->run.submit;
@@ -198,6 +220,7 @@ static bool parse_option(struct parsed *p, int opt, const char *arg)
 	case OPT_STOP: return add_stop(p, arg);
 	case OPT_LOGIT_BIAS: return add_bias(p, arg);
 	case OPT_GRAMMAR: return set_grammar(p, arg);
+	case OPT_SCHEMA: return set_schema(p, arg);
 	case OPT_LOGPROBS: s->logprobs = true; return cli_uint("--logprobs", arg, 0, LOGPROB_MAX_TOP, &s->top_logprobs);
 	case OPT_MAX_TOKENS: return cli_uint("--max-tokens", arg, 1, PROTO_MAX_TOKENS, &s->max_tokens);
 	case OPT_TEMPERATURE: msg_set(s, SUBMIT_TEMPERATURE); return cli_real("--temperature", arg, &s->temperature);
@@ -309,6 +332,7 @@ static int run_main(int argc, char **argv)
 	free(p.host);
 	free(p.prompt);
 	free(p.grammar);
+	free(p.schema);
 	return rc;
 }
 

@@ -57,6 +57,25 @@ static const struct msg_field sampling_fields[] = {
 #undef T
 const struct msg_type sampling_type = MSG_TYPE("sampling", struct sampling, sampling_fields);
 
+#define T struct json_schema
+static const struct msg_field json_schema_fields[] = {
+	MSG_F_TEXT(T, name, 1, 0, 256),
+	MSG_F_TEXT(T, description, 2, 0, 4096),
+	MSG_F_JSON(T, schema, 3, MSG_REQ, PROTO_MAX_SCHEMA),
+	MSG_F_BOOL(T, strict, 4, 0),
+};
+#undef T
+const struct msg_type json_schema_type = MSG_TYPE("json-schema", struct json_schema, json_schema_fields);
+
+#define T struct response_format
+static const struct msg_field response_format_fields[] = {
+	MSG_F_TEXT(T, type, 1, MSG_REQ, 64),
+	MSG_F_SUB(T, json_schema, struct json_schema, 2, 0, &json_schema_type),
+	MSG_F_JSON(T, schema, 3, 0, PROTO_MAX_SCHEMA),
+};
+#undef T
+const struct msg_type response_format_type = MSG_TYPE("response-format", struct response_format, response_format_fields);
+
 #define T struct usage
 static const struct msg_field usage_fields[] = {
 	MSG_F_UINT(T, prompt_tokens, 1, MSG_REQ, ANY),
@@ -295,6 +314,7 @@ static const struct msg_field submit_fields[] = {
 	MSG_F_BOOL(T, logprobs, SUBMIT_LOGPROBS, 0),
 	MSG_F_UINT(T, top_logprobs, SUBMIT_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
 	MSG_F_TEXT(T, grammar, SUBMIT_GRAMMAR, 0, PROTO_MAX_GRAMMAR),
+	MSG_F_SUB(T, response_format, struct response_format, SUBMIT_RESPONSE_FORMAT, 0, &response_format_type),
 };
 #undef T
 const struct msg_type submit_type = MSG_TYPE("submit", struct submit, submit_fields);

@@ -31,6 +31,7 @@
 #define PROTO_MAX_STOP_LEN 256
 #define PROTO_MAX_LOGIT_BIAS 300 /* tokens with a bias */
 #define PROTO_MAX_GRAMMAR ((size_t)64 << 10)
+#define PROTO_MAX_SCHEMA ((size_t)64 << 10)
 #define PROTO_MAX_TURNS 1024
 #define PROTO_MAX_FRAME_TOKENS 4096
 #define PROTO_MAX_TOPIC 256
@@ -100,6 +101,21 @@ enum {
 void sampling_defaults(struct sampling *s);
 /* 0, or ERR_RANGE with *ret_field naming the value that is out of range. */
 int sampling_check(const struct sampling *s, const char **ret_field);
+
+/* What an answer must be, as clients say it; the hub makes a grammar of it. */
+struct json_schema {
+	uint64_t has;
+	struct span name, description;
+	struct span schema; /* JSON */
+	bool strict;        /* it always is */
+};
+
+struct response_format {
+	uint64_t has;
+	struct span type; /* "text", "json_object" or "json_schema" */
+	struct json_schema json_schema;
+	struct span schema; /* of a json_object: JSON, as llama-server takes it */
+};
 
 struct usage {
 	uint64_t has;
@@ -330,6 +346,7 @@ struct submit {
 	bool logprobs;
 	uint64_t top_logprobs;
 	struct span grammar;
+	struct response_format response_format; /* the shell turns it into grammar before the core sees it */
 	bool stream;
 	struct span session;
 	unsigned priority;
@@ -344,7 +361,7 @@ enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_T
        SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
        SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
        SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS,
-       SUBMIT_GRAMMAR };
+       SUBMIT_GRAMMAR, SUBMIT_RESPONSE_FORMAT };
 /* The sampling part, with presence kept (a field not there stays not there). */
 struct sampling submit_sampling(const struct submit *s);
 
@@ -396,7 +413,7 @@ enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION,
        ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER,
        ANSWER_LOGPROBS, ANSWER_PERCENT };
 
-extern const struct msg_type turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
+extern const struct msg_type json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
 	receipt_type, answer_type, sensors_type;
 

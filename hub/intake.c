@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "format.h"
 #include "json.h"
 
 /* ---- where answers go ---- */
@@ -103,15 +104,27 @@ static enum intake_kind refuse_bytes(struct intake *in)
 		err_text(in->err));
 }
 
-static enum intake_kind take_submit(const char *prefix, const struct mq_msg *msg, struct intake *in)
+/* With what it was refused for, and what tells the client which one. */
+static enum intake_kind refuse_submit(struct intake *in)
+{
+	in->refusal.id = in->body.submit.id;
+	in->refusal.correlation = in->body.submit.correlation;
+	return INTAKE_REFUSED;
+}
+
+static enum intake_kind take_submit(const char *prefix, const struct mq_msg *msg, struct arena *arena, struct intake *in)
 {
 	struct submit *s = &in->body.submit;
+	struct buf why = BUF_INIT(400);
 
 	if (msg->response_topic.n == 0 && !reply_to_wish(prefix, in, s->reply_to)) {
 		(void)refuse(in, CODE_FORBIDDEN, "\"reply_to\" must lie under %s/clients/%.*s/", prefix, SPAN_FMT(in->who));
-		in->refusal.id = s->id;
-		in->refusal.correlation = s->correlation;
-		return INTAKE_REFUSED;
+		return refuse_submit(in);
+	}
+	if (format_to_grammar(s, arena, &why) < 0) {
+		(void)refuse(in, CODE_BAD_REQUEST, "%.*s", SPAN_FMT(buf_span(&why)));
+		buf_fini(&why);
+		return refuse_submit(in);
 	}
 	in->ev.type = HUB_EV_SUBMIT;
 	in->ev.submit = s;
@@ -142,7 +155,7 @@ static enum intake_kind take_client(const char *prefix, const struct mq_msg *msg
 	if (decode(in, types[in->topic], msg, arena) < 0)
 		return refuse_bytes(in);
 	if (in->topic == TOPIC_CLIENT_JOBS)
-		return take_submit(prefix, msg, in);
+		return take_submit(prefix, msg, arena, in);
 	if (in->topic == TOPIC_CLIENT_PRESENCE) {
 		in->ev.type = HUB_EV_CLIENT_GONE;
 		return in->body.presence.state == AGENT_OFFLINE ? INTAKE_EVENT : INTAKE_IGNORED;

@@ -31,7 +31,7 @@ struct intake { /* ev borrows from here, from the message and from the arena */
 	int err;           /* why it is bad */
 	const char *field; /* about which; may be NULL */
 	struct topic reply_topic;
-	char sentence[256];
+	char sentence[400];
 	union {
 		struct registration registration;
 		struct status status;

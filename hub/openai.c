@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "doc.h"
+#include "format.h"
 #include "sha256.h"
 
 #define KEY_MAX 512
@@ -127,7 +128,6 @@ static struct openai_fault decode_fault(int rc, const char *field)
 /* The first field that asks for what cannot be done, or NULL; *ret_why says what to do instead. */
 static const char *unsupported(const struct openai_request *r, const char **ret_why)
 {
-	bool is_text = !msg_has(r, OAI_RESPONSE_FORMAT) || span_is(r->response_format.type, "text");
 	const struct {
 		const char *field;
 		bool is_asked;
@@ -137,8 +137,6 @@ static const char *unsupported(const struct openai_request *r, const char **ret_
 		{ "best_of", r->best_of > 1, "one answer a request" },
 		{ "tools", r->n_tools > 0, "tool calls are not supported" },
 		{ "functions", r->n_functions > 0, "function calls are not supported" },
-		{ "response_format", !is_text, "only {\"type\": \"text\"} is supported" },
-		{ "json_schema", msg_has(r, OAI_JSON_SCHEMA), "answers cannot be held to a schema yet" },
 		{ "suffix", r->suffix.n > 0, "filling in is not supported" },
 		{ "echo", r->echo, "the prompt is not repeated in the answer" },
 		{ "prompt", r->n_prompt > 1, "one prompt a request" },
@@ -236,6 +234,23 @@ static void copy_probs(enum openai_kind kind, const struct openai_request *r, st
 	s->top_logprobs = kind == OPENAI_CHAT ? r->top_logprobs : r->logprobs;
 }
 
+static int copy_format(const struct openai_request *r, struct arena *arena, struct submit *s, struct openai_fault *ret_fault)
+{
+	struct buf why = BUF_INIT(400);
+	int rc;
+
+	s->response_format = r->response_format;
+	if (r->json_schema.n > 0 && r->response_format.type.n == 0)
+		s->response_format =
+			(struct response_format){ .type = SPAN("json_schema"), .json_schema.schema = r->json_schema };
+	rc = format_to_grammar(s, arena, &why);
+	if (rc < 0)
+		*ret_fault = openai_fault(CODE_BAD_REQUEST, "invalid_value",
+			r->response_format.type.n > 0 ? "response_format" : "json_schema", "%.*s", SPAN_FMT(buf_span(&why)));
+	buf_fini(&why);
+	return rc < 0 ? ERR_MALFORMED : 0;
+}
+
 static int copy_session(const struct openai_request *r, struct arena *arena, struct submit *s)
 {
 	struct span key = r->session.n > 0 ? r->session : r->prompt_cache_key.n > 0 ? r->prompt_cache_key : r->user;
@@ -277,6 +292,8 @@ static int to_submit(enum openai_kind kind, const struct openai_request *r, stru
 			"\"top_logprobs\" needs \"logprobs\": true beside it");
 		return ERR_MALFORMED;
 	}
+	if (copy_format(r, arena, s, ret_fault) < 0)
+		return ERR_MALFORMED;
 	if (copy_session(r, arena, s) < 0) {
 		*ret_fault = openai_fault(CODE_BAD_REQUEST, "invalid_value", "session", "the session's key is too long");
 		return ERR_MALFORMED;

@@ -13,11 +13,6 @@ static const struct msg_field stream_options_fields[] = {
 static const struct msg_type stream_options_type =
 	MSG_TYPE("stream-options", struct openai_stream_options, stream_options_fields);
 
-static const struct msg_field format_fields[] = {
-	MSG_F_TEXT(struct openai_format, type, 1, MSG_REQ, 64),
-};
-static const struct msg_type format_type = MSG_TYPE("response-format", struct openai_format, format_fields);
-
 /* clang-format off */
 #define COMMON_FIELDS                                                                                       \
 	MSG_F_TEXT(T, model, OAI_MODEL, 0, PROTO_MAX_NAME),                                                 \
@@ -45,9 +40,9 @@ static const struct msg_type format_type = MSG_TYPE("response-format", struct op
 	MSG_F_TEXTS(T, require, OAI_REQUIRE, 0, PROTO_MAX_LABELS),                                          \
 	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),                                            \
 	MSG_F_WEIGHTS(T, logit_bias, OAI_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),                              \
-	MSG_F_SUB(T, json_schema, struct openai_any, OAI_JSON_SCHEMA, 0, &any_type),                        \
+	MSG_F_JSON(T, json_schema, OAI_JSON_SCHEMA, 0, PROTO_MAX_SCHEMA),                                   \
 	MSG_F_TEXT(T, grammar, OAI_GRAMMAR, 0, PROTO_MAX_GRAMMAR),                                          \
-	MSG_F_SUB(T, response_format, struct openai_format, OAI_RESPONSE_FORMAT, 0, &format_type)
+	MSG_F_SUB(T, response_format, struct response_format, OAI_RESPONSE_FORMAT, 0, &response_format_type)
 /* clang-format on */
 
 #define T struct openai_request

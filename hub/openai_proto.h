@@ -22,11 +22,6 @@ struct openai_stream_options {
 	bool include_usage;
 };
 
-struct openai_format {
-	uint64_t has;
-	struct span type;
-};
-
 /* Both kinds of request; each has its own table. */
 struct openai_request {
 	uint64_t has;
@@ -54,11 +49,12 @@ struct openai_request {
 	/* refused when they ask for something */
 	const struct openai_any *tools, *functions;
 	size_t n_tools, n_functions;
-	struct openai_format response_format;
-	struct openai_any json_schema;
-	struct span grammar, suffix;
+	struct span suffix;
 	bool echo;
 	uint64_t best_of;
+	/* what the answer must be; json_schema: JSON, as llama-server takes it */
+	struct span grammar, json_schema;
+	struct response_format response_format;
 	/* each kind of request asks for log probabilities in its own way */
 	const struct msg_weight *logit_bias;
 	size_t n_logit_bias;

@@ -475,3 +475,101 @@ int json_encode(const struct msg_type *t, const void *m, struct buf *out)
 	put_msg(t, m, out);
 	return out->err;
 }
+
+/* ---- documents no table describes ---- */
+
+static json_t *tree(const struct json_value *v)
+{
+	return (json_t *)(uintptr_t)v;
+}
+
+static const struct json_value *value(const json_t *v)
+{
+	return (const struct json_value *)(const void *)v;
+}
+
+int json_parse(struct span text, struct json_value **ret)
+{
+	json_error_t error;
+	json_t *doc = json_loadb(text.n > 0 ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+
+	if (doc == NULL)
+		return parse_error(&error);
+	*ret = (struct json_value *)(void *)doc;
+	return 0;
+}
+
+void json_value_free(struct json_value *v)
+{
+	json_decref(tree(v));
+}
+
+enum json_kind json_kind_of(const struct json_value *v)
+{
+	if (v == NULL)
+		return JSON_KIND_NONE;
+	switch (json_typeof(tree(v))) {
+	case JSON_OBJECT: return JSON_KIND_OBJECT;
+	case JSON_ARRAY: return JSON_KIND_LIST;
+	case JSON_STRING: return JSON_KIND_TEXT;
+	case JSON_INTEGER: return JSON_KIND_INTEGER;
+	case JSON_REAL: return JSON_KIND_REAL;
+	case JSON_NULL: return JSON_KIND_NULL;
+	default: return JSON_KIND_BOOL;
+	}
+}
+
+const struct json_value *json_member(const struct json_value *object, struct span name)
+{
+	struct span key;
+	const struct json_value *found;
+
+	for (void *iter = NULL; json_next(object, &iter, &key, &found);)
+		if (span_eq(key, name))
+			return found;
+	return NULL;
+}
+
+size_t json_size(const struct json_value *v)
+{
+	return json_is_array(tree(v)) ? json_array_size(tree(v)) : json_object_size(tree(v));
+}
+
+const struct json_value *json_item(const struct json_value *list, size_t i)
+{
+	return value(json_array_get(tree(list), i));
+}
+
+bool json_next(const struct json_value *object, void **iter, struct span *ret_name, const struct json_value **ret)
+{
+	*iter = *iter == NULL ? json_object_iter(tree(object)) : json_object_iter_next(tree(object), *iter);
+	if (*iter == NULL)
+		return false;
+	*ret_name = span_of(json_object_iter_key(*iter));
+	*ret = value(json_object_iter_value(*iter));
+	return true;
+}
+
+struct span json_text(const struct json_value *v)
+{
+	return span_mem(json_string_value(tree(v)), json_string_length(tree(v)));
+}
+
+double json_number(const struct json_value *v)
+{
+	return json_number_value(tree(v));
+}
+
+bool json_truth(const struct json_value *v)
+{
+	return json_is_true(tree(v));
+}
+
+void json_add_value(struct buf *out, const struct json_value *v)
+{
+	size_t n = json_dumpb(tree(v), NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *at = buf_reserve(out, n);
+
+	if (at != NULL && n > 0)
+		out->n += json_dumpb(tree(v), at, n, JSON_COMPACT | JSON_ENCODE_ANY);
+}

@@ -119,6 +119,30 @@ Test(intake, a_submit_in_cbor_is_the_same_document)
 	buf_fini(&b);
 }
 
+Test(intake, what_an_answer_must_be_becomes_a_grammar_in_both_formats)
+{
+	struct submit s = { .model = SPAN("m"),
+		.prompt = SPAN("p"),
+		.response_format = { .type = SPAN("json_schema"), .json_schema.schema = SPAN("{\"const\":41}") } };
+	struct buf b = BUF_INIT(4096);
+	struct mq_msg msg = { .topic = SPAN(PREFIX "/clients/alice/jobs") };
+
+	cr_assert_eq(msg_encode(&submit_type, &s, MSG_KEYS_TEXT, &b), 0);
+	msg.payload = buf_span(&b);
+	cr_assert_eq(take(msg), INTAKE_EVENT);
+	cr_assert(memmem(in.ev.submit->grammar.p, in.ev.submit->grammar.n, "\"41\"", 4) != NULL);
+	cr_assert_eq(in.ev.submit->response_format.type.n, 0);
+	buf_fini(&b);
+	msg.payload = SPAN("{\"prompt\":\"p\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{"
+			   "\"const\":40}}}}");
+	cr_assert_eq(take(msg), INTAKE_EVENT);
+	cr_assert(memmem(in.ev.submit->grammar.p, in.ev.submit->grammar.n, "\"40\"", 4) != NULL);
+	msg.payload = SPAN(
+		"{\"id\":\"k7\",\"prompt\":\"p\",\"response_format\":{\"type\":\"json_object\",\"schema\":{\"not\":{}}}}");
+	cr_assert_eq(take(msg), INTAKE_REFUSED);
+	cr_assert(span_is(in.refusal.id, "k7") && memmem(in.refusal.message.p, in.refusal.message.n, "\"not\"", 5) != NULL);
+}
+
 /* It would be run again each time the hub connects. */
 Test(intake, a_retained_job_is_not_run)
 {

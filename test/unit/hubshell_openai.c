@@ -86,6 +86,31 @@ Test(openai, a_completion_takes_one_prompt)
 	cr_assert(sub.logprobs && sub.top_logprobs == 3);
 }
 
+static bool contains(struct span text, const char *words)
+{
+	return text.n > 0 && memmem(text.p, text.n, words, strlen(words)) != NULL;
+}
+
+Test(openai, what_an_answer_must_be_becomes_a_grammar)
+{
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT
+			     ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"strict\":"
+			     "true,\"schema\":{\"type\":\"object\",\"properties\":{\"level\":{\"enum\":[\"ok\"]}}}}}}"),
+		0);
+	cr_assert(
+		contains(sub.grammar, "root ::=") && contains(sub.grammar, "\\\"level\\\""), "%.*s", SPAN_FMT(sub.grammar));
+	cr_assert(sub.response_format.type.n == 0 && !msg_has(&sub, SUBMIT_RESPONSE_FORMAT));
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_object\"}}"), 0);
+	cr_assert(contains(sub.grammar, "root ::= object"));
+	cr_assert_eq(
+		decode(OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_object\",\"schema\":{\"const\":42}}}"), 0);
+	cr_assert(contains(sub.grammar, "\"42\""));
+	cr_assert_eq(decode(OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"p\",\"json_schema\":{\"const\":43}}"), 0);
+	cr_assert(contains(sub.grammar, "\"43\""));
+	cr_assert_eq(decode(OPENAI_CHAT, CHAT ",\"grammar\":\"root ::= \\\"x\\\"\"}"), 0);
+	cr_assert(span_is(sub.grammar, "root ::= \"x\""));
+}
+
 Test(openai, biases_and_log_probabilities_are_asked_for)
 {
 	cr_assert_eq(
@@ -105,13 +130,19 @@ Test(openai, what_cannot_be_done_is_refused_by_name)
 		{ OPENAI_CHAT, CHAT ",\"n\":2}", "n", "unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"tools\":[{\"type\":\"function\"}]}", "tools", "unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"functions\":[{\"name\":\"f\"}]}", "functions", "unsupported" },
-		{ OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}}", "response_format",
-			"unsupported" },
 		{ OPENAI_CHAT, CHAT ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"top_logprobs\":2}", "top_logprobs", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"the\":2}}", "logit_bias", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"logit_bias\":{\"1\":\"2\"}}", "logit_bias", "invalid_value" },
 		{ OPENAI_CHAT, CHAT ",\"logit_bias\":[[1,2]]}", "logit_bias", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"xml\"}}", "response_format", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format", "invalid_value" },
+		{ OPENAI_CHAT,
+			CHAT ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"not\":{}}}}}",
+			"response_format", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"json_schema\":{\"pattern\":\"a\"}}", "json_schema", "invalid_value" },
+		{ OPENAI_CHAT, CHAT ",\"grammar\":\"x\",\"response_format\":{\"type\":\"json_object\"}}", "response_format",
+			"invalid_value" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[\"a\",\"b\"]}", "prompt", "unsupported" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"echo\":true}", "echo", "unsupported" },
 		{ OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"best_of\":2}", "best_of", "unsupported" },
