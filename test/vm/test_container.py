@@ -102,6 +102,16 @@ def a_box_that_lost_its_power_is_there_again_in_its_next_life():
 
 
 @test
+def a_box_that_is_rebooted_says_goodbye_first():
+    up()
+    box.reboot()
+    check("STOPPED" in logged(box, "shoal-agent"), logged(box, "shoal-agent"))
+    await_agent("box +offline")
+    start_agent()
+    await_agent("box +online.* triage")
+
+
+@test
 def stopped_by_systemd_the_agent_ends_in_good_order():
     up()
     box.check("systemctl stop shoal-agent")

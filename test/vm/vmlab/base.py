@@ -21,7 +21,10 @@ class MachineError(Exception):
 
 
 class SetupError(Exception):
-    """What a machine needs is not there: a reason to skip, not to fail."""
+    """What a machine needs is not there: a reason to skip, not to fail.  One line, whoever said it."""
+
+    def __init__(self, why):
+        super().__init__(" ".join(why.split()))
 
 
 def cache():
