@@ -221,6 +221,7 @@ struct agent {
 	uint64_t hub_epoch, heard_ms;
 
 	/* Told, and when to tell again; NEVER: nothing to tell. */
+	size_t registered_slots;
 	uint64_t registration_ms, registered_at_ms, status_ms, status_at_ms;
 	struct model_info *infos; /* of the last registration */
 	struct heartbeat beat;    /* the last one, sent at */

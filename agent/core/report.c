@@ -157,6 +157,7 @@ static void publish_registration(struct agent *a)
 		.labels = c->labels,
 		.n_labels = c->n_labels };
 	msg_set(r, REG_HARDWARE);
+	a->registered_slots = r->slots;
 	a->registered_at_ms = a->now;
 	a->registration_ms = NEVER;
 }
@@ -240,6 +241,8 @@ void report_tick(struct agent *a)
 	if (is_silent(a))
 		return;
 	look_at_state(a);
+	if (slots(a) != a->registered_slots)
+		report_registration(a, 0); /* jobs for a model that is being loaded come and go */
 	if (!a->is_congested && a->now >= a->registration_ms)
 		publish_registration(a);
 	if (!a->is_congested && a->now >= a->status_ms)
