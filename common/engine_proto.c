@@ -43,6 +43,9 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_UINT(T, batch_wait_ms, 42, 0, 60000),
 	MSG_F_BOOL(T, batch_wait_adaptive, 43, 0),
 	MSG_F_UINT(T, prefill_gap, 44, 0, 1000000),
+	MSG_F_UINT(T, token_us, 45, 0, ANY),
+	MSG_F_UINT(T, step_rows, 46, 0, ANY),
+	MSG_F_UINT(T, n_kept, 47, 0, 4096),
 	MSG_F_BYTES(T, logprobs, 50, 0, ENGINE_MAX_OUT),
 	MSG_F_TEXTS(T, devices, 63, 0, PROTO_MAX_DEVICES),
 };

@@ -25,9 +25,10 @@ enum engine_msg_type {
 	ENGINE_PONG,
 	ENGINE_SAVED,    /* job, tokens, size, code, reason: what came of SAVE; tokens 0: nothing was there */
 	ENGINE_RESTORED, /* job, tokens, code, reason: what came of RESTORE */
+	ENGINE_STATS, /* threads, token_us, step_rows, n_kept: about once a second while it computes */
 	/* agent -> engine */
-	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast, keep,
-			   * min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
+	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast,
+			   * keep, min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
 	ENGINE_GENERATE,  /* job, prompt | turns, sampling, prefix */
 	ENGINE_CANCEL,    /* job: answered by DONE(cancelled) within one decode step */
 	ENGINE_PING,
@@ -42,7 +43,7 @@ struct engine_msg {
 	uint64_t job; /* the agent's number for it, from 1; never reused in a child's life */
 	/* HELLO */
 	uint64_t version;
-	struct span build;       /* names engine, version and CPU backend: equal builds give equal tokens */
+	struct span build; /* names engine, version and CPU backend: equal builds give equal tokens */
 	uint64_t max_sequences;
 	const struct span *devices; /* it could compute on, besides the CPU */
 	size_t n_devices;
@@ -75,6 +76,10 @@ struct engine_msg {
 	uint64_t prefill_gap;          /* percent: a step with a piece of a prompt of one without; 0: the engine's choice */
 	/* SAVE, SAVED, RESTORED; the size of the file is in size */
 	uint64_t tokens, max_bytes;
+	/* STATS, of the time since the last */
+	uint64_t token_us;  /* of computing, for each new token; 0: there was none */
+	uint64_t step_rows; /* x 1000, in a step */
+	uint64_t n_kept;    /* sequences that hold something for prompts to come */
 	/* GENERATE */
 	struct span prompt;
 	const struct turn *turns;

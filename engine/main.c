@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "box.h"
 #include "complain.h"
 #include "engine_proto.h"
 #include "model.h"
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
 	const char *backends = NULL;
 	char reason[MODEL_REASON_MAX] = "";
 	bool is_version = false;
+	struct box box;
 	struct stat st;
 
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -82,7 +84,8 @@ int main(int argc, char **argv)
 	if (fstat(ENGINE_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return usage(EXIT_USAGE);
 	offer_to_oom_killer();
+	box_open(&box);
 	if (model_needs_sandbox() && lock_in() < 0)
 		return 1;
-	return serve(ENGINE_FD);
+	return serve(ENGINE_FD, &box);
 }

@@ -108,7 +108,7 @@ enum engine_state {
 };
 
 #define ENGINE_EV_LIST(X) \
-	X(START) X(STOP) X(TIMEOUT) X(EXIT) X(HELLO) X(PROGRESS) X(LOADED) X(TOKENS) X(DONE) X(ERROR) X(PONG)
+	X(START) X(STOP) X(TIMEOUT) X(EXIT) X(HELLO) X(PROGRESS) X(LOADED) X(TOKENS) X(DONE) X(ERROR) X(PONG) X(STATS)
 enum engine_ev {
 #define X(name) ENGINE_EV_##name,
 	ENGINE_EV_LIST(X)
@@ -145,6 +145,10 @@ struct bench {
 	bool was_at_work;   /* the box, when it was last looked at */
 };
 
+struct engine_stats { /* as of ENGINE_STATS, of the last second it worked; all 0: it has not said */
+	uint64_t threads, token_us, step_rows, n_kept;
+};
+
 struct engine {
 	struct agent *agent;
 	size_t index;
@@ -161,6 +165,8 @@ struct engine {
 	uint64_t deaths[AGENT_MAX_QUARANTINE_DEATHS]; /* when, oldest first */
 	size_t n_deaths, next_suspect;
 	struct suspect suspects[QUARANTINE_SUSPECTS];
+
+	struct engine_stats stats;
 
 	struct run *runs;
 	size_t n_runs; /* room: the configured parallel */

@@ -205,6 +205,7 @@ static int spawn(struct engine *e, const struct agent_event *in)
 	e->is_wanted = true;
 	quarantine_try(e);
 	e->is_asked = e->is_told = false;
+	e->stats = (struct engine_stats){ 0 };
 	e->percent = 0;
 	e->n_pings = e->n_idle_progress = 0;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
@@ -416,6 +417,19 @@ static int pong(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
+static int stats(struct engine *e, const struct agent_event *in)
+{
+	const struct engine_msg *m = in->engine_msg;
+
+	if (m->threads != e->stats.threads)
+		OUT_LOG(e->agent, SAY_DEBUG, "engine", "model %s: %u threads, %u us for a token", e->model.name.p,
+			(unsigned)m->threads, (unsigned)min_u64(m->token_us, UINT32_MAX));
+	e->stats = (struct engine_stats){
+		.threads = m->threads, .token_us = m->token_us, .step_rows = m->step_rows, .n_kept = m->n_kept
+	};
+	return 0;
+}
+
 static int look_after(struct engine *e, const struct agent_event *in)
 {
 	struct run *run;
@@ -529,13 +543,13 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 		EV(ERROR) = { S(STOPPING), load_failed }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
 	[S(READY)] = { EV(TOKENS) = { S(READY), tokens }, EV(DONE) = { S(READY), done }, EV(ERROR) = { S(READY), job_error },
-		EV(PONG) = { S(READY), pong }, EV(EXIT) = { S(BACKOFF), died }, EV(TIMEOUT) = { S(READY), look_after },
-		EV(STOP) = { S(STOPPING), quit } },
+		EV(PONG) = { S(READY), pong }, EV(STATS) = { S(READY), stats }, EV(EXIT) = { S(BACKOFF), died },
+		EV(TIMEOUT) = { S(READY), look_after }, EV(STOP) = { S(STOPPING), quit } },
 	/* What it still says on its way out is of no interest. */
 	[S(STOPPING)] = { EV(HELLO) = { S(STOPPING), nop }, EV(PROGRESS) = { S(STOPPING), nop },
 		EV(LOADED) = { S(STOPPING), nop }, EV(TOKENS) = { S(STOPPING), nop }, EV(DONE) = { S(STOPPING), nop },
-		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(EXIT) = { S(BACKOFF), gone },
-		EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
+		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(STATS) = { S(STOPPING), nop },
+		EV(EXIT) = { S(BACKOFF), gone }, EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
 	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(BACKOFF), ask_again },
 		EV(STOP) = { S(DOWN), stay_down } },
 	[S(QUARANTINED)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(QUARANTINED), ask_again },
@@ -578,6 +592,7 @@ static enum engine_ev event_of(const struct engine_msg *m)
 	case ENGINE_DONE: return ENGINE_EV_DONE;
 	case ENGINE_ERROR: return ENGINE_EV_ERROR;
 	case ENGINE_PONG: return ENGINE_EV_PONG;
+	case ENGINE_STATS: return ENGINE_EV_STATS;
 	default: return ENGINE_EV_COUNT;
 	}
 }

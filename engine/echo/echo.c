@@ -352,6 +352,12 @@ int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows)
 	return 0;
 }
 
+void model_set_threads(struct model *m, size_t n_threads)
+{
+	(void)m;
+	(void)n_threads;
+}
+
 uint64_t model_chunks_us(const struct model *m)
 {
 	(void)m;

@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "box.h"
 #include "given.h"
 
 #define READ_SIZE ((size_t)1 << 20)
@@ -37,15 +37,6 @@ static bool say_progress(void *ctx, double share)
 	return p->rc == 0;
 }
 
-/* One core is left to the rest of the box: two busy threads on a core wait for each other. */
-static size_t default_threads(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-
-	return n > 1 ? (size_t)n - 1 : 1;
-}
-
 static size_t or_default(uint64_t asked, size_t def)
 {
 	return asked != 0 ? (size_t)asked : def;
@@ -63,7 +54,9 @@ void load_config(const struct engine_msg *load, struct model_config *config)
 	config->batch_tokens = or_default(load->batch_tokens, DEFAULT_BATCH_TOKENS);
 	if (config->batch_tokens < config->chunk)
 		config->batch_tokens = config->chunk;
-	config->n_threads = or_default(load->threads, default_threads());
+	config->max_threads = or_default(load->threads, box_cores());
+	/* One core is left to the rest of the box: two busy threads on a core wait for each other. */
+	config->n_threads = or_default(load->threads, config->max_threads > 1 ? config->max_threads - 1 : 1);
 }
 
 static int hash_fd(int fd, uint64_t size, struct progress *p, uint8_t ret_digest[SHA256_SIZE])
@@ -97,8 +90,8 @@ static int hash_file(const struct model_config *config, struct progress *p, uint
 	if (rc == 0)
 		rc = hash_fd(config->file, size, p, ret_digest);
 	if (rc < 0 && rc != ERR_CLOSED)
-		(void)snprintf(reason, MODEL_REASON_MAX, "The model file %.300s cannot be read: %s.", config->path,
-			given_why(rc));
+		(void)snprintf(
+			reason, MODEL_REASON_MAX, "The model file %.300s cannot be read: %s.", config->path, given_why(rc));
 	return rc;
 }
 

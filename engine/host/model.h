@@ -23,15 +23,15 @@ struct model;
 struct picker;
 
 struct model_config {
-	int file;         /* for reading; stays the caller's, who may close it after model_open() */
-	const char *path; /* what people call it */
-	size_t n_ctx;        /* tokens one sequence may hold; 0: as trained */
-	size_t n_sequences;  /* held at the same time, numbered from 0 */
-	size_t n_parallel;   /* of them, with a job; the model need not know */
-	size_t batch_tokens; /* rows of one model_compute() at most */
-	size_t chunk;        /* rows of one sequence in it at most */
-	size_t n_threads;
-	bool is_fast;                                 /* speed matters more than the same bits in every attempt */
+	int file;                      /* for reading; stays the caller's, who may close it after model_open() */
+	const char *path;              /* what people call it */
+	size_t n_ctx;                  /* tokens one sequence may hold; 0: as trained */
+	size_t n_sequences;            /* held at the same time, numbered from 0 */
+	size_t n_parallel;             /* of them, with a job; the model need not know */
+	size_t batch_tokens;           /* rows of one model_compute() at most */
+	size_t chunk;                  /* rows of one sequence in it at most */
+	size_t n_threads, max_threads; /* at first; that model_set_threads() may ask for */
+	bool is_fast;                  /* speed matters more than the same bits in every attempt */
 	bool (*on_progress)(void *ctx, double share); /* while loading, 0..1; false: give up */
 	void *ctx;
 };
@@ -93,6 +93,8 @@ bool model_is_end(const struct model *m, uint32_t id);
 SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, size_t n_rows);
 /* How much of the time the last model_compute() took was for sequences with more than one row. */
 uint64_t model_chunks_us(const struct model *m);
+/* From the next step on; at most max_threads. */
+void model_set_threads(struct model *m, size_t n_threads);
 /* What the model itself made of all its tokens after rows[i] of the last model_compute(), which
  * wanted logits; they last until the next one. */
 const float *model_logits(struct model *m, size_t i, size_t *ret_n);

@@ -15,6 +15,7 @@
 #include "place.h"
 #include "plan.h"
 #include "seq.h"
+#include "watch.h"
 
 #define DRAIN_MS 1000
 
@@ -26,6 +27,7 @@ struct host {
 	struct pace pace;
 	struct gather_limits gather_limits;
 	struct gather gather;
+	struct watch watch;
 	struct seq *seqs; /* one for each sequence of the model */
 	size_t n_seqs, max_live;
 	uint64_t n_ended;  /* jobs: what a sequence was last used at */
@@ -111,6 +113,7 @@ static void read_schedule(struct host *h, const struct engine_msg *m, const stru
 		.wait_us = m->batch_wait_ms * 1000,
 		.is_adaptive = m->batch_wait_adaptive };
 	pace_init(&h->pace, (double)m->prefill_gap / 100);
+	watch_init(&h->watch, h->watch.box, (size_t)m->threads);
 }
 
 static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_REASON_MAX])
@@ -342,20 +345,35 @@ static int take_results(struct host *h)
 	return 0;
 }
 
+/* What the step took, for those that decide about the next one. */
+static int learn(struct host *h, uint64_t began_us)
+{
+	uint64_t now = clock_us(), chunks_us = model_chunks_us(h->model);
+	uint64_t singles_us = now - began_us > chunks_us ? now - began_us - chunks_us : 0;
+	size_t n_threads = watch_threads(&h->watch), n_kept = 0;
+
+	pace_took(&h->pace, h->plan, h->n_live, chunks_us, singles_us);
+	watch_took(&h->watch, h->plan, h->n_live, chunks_us, singles_us, now);
+	if (watch_threads(&h->watch) != n_threads)
+		model_set_threads(h->model, watch_threads(&h->watch));
+	for (size_t i = 0; i < h->n_seqs; i++)
+		n_kept += h->seqs[i].job == 0 && h->seqs[i].n_computed > 0;
+	return watch_say(&h->watch, &h->link, n_kept, now);
+}
+
 static int step(struct host *h)
 {
-	uint64_t began_us, took_us, chunks_us;
+	uint64_t began_us;
 	size_t n;
+	int rc;
 
 	plan(h);
 	n = make_rows(h);
 	began_us = clock_us();
 	if (model_compute(h->model, h->rows, n) < 0)
 		return fail_step(h);
-	took_us = clock_us() - began_us;
-	chunks_us = model_chunks_us(h->model);
-	pace_took(&h->pace, h->plan, h->n_live, chunks_us, took_us > chunks_us ? took_us - chunks_us : 0);
-	return take_results(h);
+	rc = learn(h, began_us);
+	return rc < 0 ? rc : take_results(h);
 }
 
 /* ---- the loop ---- */
@@ -417,9 +435,9 @@ static void host_fini(struct host *h)
 	link_fini(&h->link);
 }
 
-int serve(int fd)
+int serve(int fd, struct box *box)
 {
-	struct host h = { .n_seqs = 0 };
+	struct host h = { .watch.box = box };
 	int rc = link_init(&h.link, fd);
 
 	if (rc == 0)

@@ -5,7 +5,9 @@
 #ifndef ENGINE_SERVE_H
 #define ENGINE_SERVE_H
 
+struct box;
+
 /* Serves the agent on fd.  Returns what the program exits with: 0 after QUIT or when the agent
  * is gone. */
-int serve(int fd);
+int serve(int fd, struct box *box);
 #endif

@@ -25,7 +25,7 @@ struct model {
 	struct llama_context *ctx;
 	const struct llama_vocab *vocab;
 	struct model_facts facts;
-	size_t n_vocab, n_sequences, n_threads;
+	size_t n_vocab, n_sequences, max_threads;
 	bool has_flash;
 	bool has_copies; /* model_keep() asked for, that the next pass carries out */
 	struct exactness exact;

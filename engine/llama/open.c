@@ -203,7 +203,7 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 	if (m == NULL)
 		return ERR_NOMEM;
 	m->n_sequences = config->n_sequences;
-	m->n_threads = config->n_threads;
+	m->max_threads = config->max_threads;
 	m->exact.pad_from = SIZE_MAX;
 	rc = precheck(config->file, config->path, reason);
 	if (rc == 0)

@@ -170,6 +170,11 @@ const float *model_logits(struct model *m, size_t i, size_t *ret_n)
 	return m->logits[i];
 }
 
+void model_set_threads(struct model *m, size_t n_threads)
+{
+	llama_set_n_threads(m->ctx, (int32_t)n_threads, (int32_t)n_threads);
+}
+
 uint64_t model_chunks_us(const struct model *m)
 {
 	return m->chunks_us;
@@ -272,7 +277,7 @@ static int probe(struct probe *p)
 	m->exact.is_exact = true;
 	if (!is_same(p, 7, 1))
 		m->exact.pad_from = 0;
-	else if (m->n_threads > 1)
+	else if (m->max_threads > 1)
 		m->exact.pad_from = LONE_ROW_CELLS;
 	return 0;
 }

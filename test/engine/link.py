@@ -15,14 +15,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from shoaltest import cbor  # noqa: E402
 
-HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG, SAVED, RESTORED = range(9)
+HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG, SAVED, RESTORED, STATS = range(10)
 LOAD, GENERATE, CANCEL, PING, QUIT, SAVE, RESTORE = range(16, 23)
 STOP, LENGTH, CANCELLED = 1, 2, 3
 
 KEYS = {name: key for key, name in enumerate(
     "type job version build max_sequences percent n_ctx n_params size digest arch index ids text finish usage timings code "
     "reason path parallel batch_tokens prefill_chunk threads prompt turns sampling prefix exact fast".split(), 1)}
-KEYS.update(min_batch=40, max_batch=41, batch_wait_ms=42, batch_wait_adaptive=43, prefill_gap=44)
+KEYS.update(min_batch=40, max_batch=41, batch_wait_ms=42, batch_wait_adaptive=43, prefill_gap=44, token_us=45,
+            step_rows=46, n_kept=47)
 KEYS.update(keep=31, tokens=32, max_bytes=33)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
@@ -80,6 +81,7 @@ class Engine:
                                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         child.close()
         self.bytes = b""
+        self.stats = []
         self.next_job = 0
 
     def __enter__(self):
@@ -119,7 +121,11 @@ class Engine:
                     raise ValueError("a frame is too long: %d" % n)
                 if len(self.bytes) >= 4 + n:
                     payload, self.bytes = self.bytes[4:4 + n], self.bytes[4 + n:]
-                    return decode(payload)
+                    m = decode(payload)
+                    if m["type"] != STATS:
+                        return m
+                    self.stats.append(m)
+                    continue
             if not select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:
                 raise TimeoutError("the engine says nothing")
             try:

@@ -37,6 +37,7 @@ static struct model *open_model(const char *path, size_t n_threads)
 		.batch_tokens = 200,
 		.chunk = MODEL_EXACT_ROWS,
 		.n_threads = n_threads,
+		.max_threads = n_threads,
 		.on_progress = go_on };
 	char reason[MODEL_REASON_MAX] = "";
 	struct model *m;
@@ -252,4 +253,27 @@ Test(rows, give_the_same_bits_with_any_number_of_threads)
 			0, "token %zu", i);
 	walk_fini(&one);
 	walk_fini(&two);
+}
+
+/* As many as the tuner may choose, from step to step; also where threads share a lone row's attention. */
+Test(rows, give_the_same_bits_when_the_number_of_threads_changes_on_the_way)
+{
+	struct model_rows r;
+	struct walk w, one;
+
+	walk_init(&one, open_model(RANDOM("q8_0"), 1));
+	compute_alone(&one, 1);
+	walk_init(&w, open_model(RANDOM("q8_0"), 3));
+	w.n_logits = one.n_logits;
+	for (size_t i = 0, n; i < N_TOKENS; i += n) {
+		n = i < 240 ? 48 : 1;
+		model_set_threads(w.m, 1 + (i / n) % 3);
+		r = rows_of(&w, 0, 0, i, n, true);
+		cr_assert_eq(model_compute(w.m, &r, 1), 0);
+		w.want[0] = one.want[0];
+		compare(&w, 0, 0, i + n - 1, 0);
+		w.want[0] = NULL; /* the other's */
+	}
+	walk_fini(&w);
+	walk_fini(&one);
 }

@@ -49,16 +49,18 @@ static void kill_must_follow(void)
 
 #define ___ -1
 #define S(name) ENGINE_STATE_##name
-/* Rows: states in their order; columns: START STOP TIMEOUT EXIT HELLO PROGRESS LOADED TOKENS DONE ERROR PONG. */
+/* Rows: states in their order; columns: START STOP TIMEOUT EXIT HELLO PROGRESS LOADED TOKENS DONE ERROR PONG STATS. */
 static const int expected[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
-	[S(DOWN)] = { S(STARTING), S(DOWN), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
-	[S(STARTING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(LOADING), ___, ___, ___, ___, ___, ___ },
-	[S(LOADING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), ___, S(LOADING), S(READY), ___, ___, S(STOPPING), ___ },
-	[S(READY)] = { ___, S(STOPPING), S(READY), S(BACKOFF), ___, ___, ___, S(READY), S(READY), S(READY), S(READY) },
+	[S(DOWN)] = { S(STARTING), S(DOWN), ___, ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(STARTING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(LOADING), ___, ___, ___, ___, ___, ___, ___ },
+	[S(LOADING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), ___, S(LOADING), S(READY), ___, ___, S(STOPPING), ___,
+		___ },
+	[S(READY)] = { ___, S(STOPPING), S(READY), S(BACKOFF), ___, ___, ___, S(READY), S(READY), S(READY), S(READY),
+		S(READY) },
 	[S(STOPPING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING),
-		S(STOPPING), S(STOPPING), S(STOPPING) },
-	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(BACKOFF), ___, ___, ___, ___, ___, ___, ___, ___ },
-	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(QUARANTINED), ___, ___, ___, ___, ___, ___, ___, ___ },
+		S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING) },
+	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(BACKOFF), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(QUARANTINED), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
 };
 #undef S
 
@@ -70,7 +72,8 @@ Test(engines, every_cell_of_the_table_is_legal_or_refused_on_purpose)
 		[ENGINE_EV_TOKENS] = ENGINE_TOKENS,
 		[ENGINE_EV_DONE] = ENGINE_DONE,
 		[ENGINE_EV_ERROR] = ENGINE_ERROR,
-		[ENGINE_EV_PONG] = ENGINE_PONG };
+		[ENGINE_EV_PONG] = ENGINE_PONG,
+		[ENGINE_EV_STATS] = ENGINE_STATS };
 
 	for (int state = 0; state < ENGINE_STATE_COUNT; state++)
 		for (int ev = 0; ev < ENGINE_EV_COUNT; ev++) {
@@ -320,6 +323,24 @@ Test(engines, one_that_says_what_is_not_valid_is_ended)
 		cr_assert_eq(counters()->engine_bad_messages, 1);
 		kill_must_follow();
 	}
+}
+
+Test(engines, its_figures_are_kept_and_a_change_of_threads_is_logged)
+{
+	struct engine_msg m = { .type = ENGINE_STATS, .threads = 3, .token_us = 4100, .step_rows = 7500, .n_kept = 2 };
+	const struct engine_stats *s = &r.a->engines[0].stats;
+
+	load();
+	rig_engine(&r, m);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_LOG), 1);
+	cr_assert(s->threads == 3 && s->token_us == 4100 && s->step_rows == 7500 && s->n_kept == 2);
+	m.token_us = 4200;
+	rig_engine(&r, m);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_LOG), 0);
+	cr_assert_eq(s->token_us, 4200);
+	rig_exit(&r, 9);
+	cr_assert_not_null(rig_wait_for(&r, AGENT_ACT_ENGINE_START, 1000));
+	cr_assert_eq(s->threads, 0, "those of a dead engine");
 }
 
 Test(engines, one_that_sends_bytes_that_are_no_message_is_ended)
