@@ -25,7 +25,7 @@ enum engine_msg_type {
 	ENGINE_PONG,
 	ENGINE_SAVED,    /* job, tokens, size, code, reason: what came of SAVE; tokens 0: nothing was there */
 	ENGINE_RESTORED, /* job, tokens, code, reason: what came of RESTORE */
-	ENGINE_STATS, /* threads, token_us, step_rows, n_kept: about once a second while it computes */
+	ENGINE_STATS,    /* threads, token_us, step_rows, n_kept: about once a second while it computes */
 	/* agent -> engine */
 	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast,
 			   * keep, min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
