@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 """What the system costs beside the engine: CPU time of agent, hub and broker for each token a client gets.
 
-From the kernel's own account of their threads (/proc/PID/task/*/schedstat), so it counts what they do, not what they wait for.
+From the kernel's own account of their threads (/proc/PID/task/*/schedstat), so it counts what they do, not what they wait for;
+and how often each went to sleep to be woken again, which does not depend on how busy the machine is: those have bars.
 """
-from benchlib import System, arguments, ask, began, cpu_ns, find_model, median, prompt, say, table, whole_rate
+from benchlib import System, arguments, ask, began, cpu_ns, find_model, median, prompt, say, sleeps, table, verdict, whole_rate
 
 args = arguments(__doc__, models=("triage,35m-f16", "which models"), rounds=(5, "rounds"), tokens=(256, "of an answer"), threads=(1, "of the engine"),
                  streams=("1,8", "streams at once"))
 CONTEXT = 512
-PARTS = ("agent", "hub", "broker")
+BARS = {"agent": 1.5, "hub": 1.5, "broker": 3}
+PARTS = tuple(BARS)
 
 
 def measure(system, way, streams):
@@ -16,10 +18,14 @@ def measure(system, way, streams):
     rounds = []
     for k in range(args.rounds + 1):
         requests = [ask(prompt(k * streams + i, 120), args.tokens) for i in range(streams)]
-        before = {part: cpu_ns(pid) for part, pid in system.pids().items()}
+        before = {part: (cpu_ns(pid), sleeps(pid)) for part, pid in system.pids().items()}
         answers = way(requests, streams)
         tokens = sum(a["tokens"] for a in answers)
-        rounds.append({part: (cpu_ns(pid) - before[part]) / 1000 / tokens for part, pid in system.pids().items()} | {"rate": whole_rate(answers)})
+        got = {"rate": whole_rate(answers)}
+        for part, pid in system.pids().items():
+            got[part] = (cpu_ns(pid) - before[part][0]) / 1000 / tokens
+            got[part, "sleeps"] = (sleeps(pid) - before[part][1]) / tokens
+        rounds.append(got)
     return {key: median(r[key] for r in rounds[1:]) for key in rounds[0]}
 
 
@@ -28,10 +34,15 @@ def rows(name):
         system = System(find_model(name), args.threads, streams, CONTEXT)
         for title, way in (("MQTT", system.mqtt), ("HTTP", system.http)):
             got = measure(system, way, streams)
-            yield [f"{name}, {streams} stream(s), {title}", f"{got['rate']:.0f}", *(f"{got[p]:.1f}" for p in PARTS), f"{sum(got[p] for p in PARTS):.1f}"]
+            most.update({p: max(most[p], got[p, "sleeps"]) for p in PARTS})
+            yield [f"{name}, {streams} stream(s), {title}", f"{got['rate']:.0f}", *(f"{got[p]:.1f}" for p in PARTS),
+                   f"{sum(got[p] for p in PARTS):.1f}", *(f"{got[p, 'sleeps']:.2f}" for p in PARTS)]
         system.close()
 
 
 began()
 say(f"\nCPU time in microseconds for each token, median of {args.rounds} rounds")
-table(["", "tokens/s", *PARTS, "together"], [row for name in args.models.split(",") for row in rows(name)])
+most = dict.fromkeys(PARTS, 0)
+table(["", "tokens/s", *PARTS, "together", *(f"{p} sleeps" for p in PARTS)], [row for name in args.models.split(",") for row in rows(name)])
+for part in PARTS:
+    verdict(f"{part}, times put to sleep for each token", most[part], at_most=BARS[part])

@@ -85,6 +85,12 @@ def cpu_ns(*pids):
     return sum(int(p.read_text().split()[0]) for pid in pids for p in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
+def sleeps(pid):
+    """How often the threads of a process gave up the CPU to wait."""
+    return sum(int(line.split()[1]) for p in Path(f"/proc/{pid}/task").glob("*/status") for line in p.read_text().splitlines()
+               if line.startswith("voluntary_ctxt_switches"))
+
+
 def with_cpu(pids, fn):
     """Answers of fn(), each with `cpu`: the time the processes took, in microseconds for each token of all answers."""
     before = cpu_ns(*pids)

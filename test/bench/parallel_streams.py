@@ -38,7 +38,9 @@ def measure(name):
     try:
         got = in_turn(sides, args.rounds)
         for side in got.values():
-            assert all(a["tokens"] == args.tokens for answers in side for a in answers)
+            assert all(a["tokens"] == args.tokens and a["cached_tokens"] == 0 for answers in side for a in answers)
+            assert [[a["prompt_tokens"] for a in answers] for answers in side] == \
+                [[a["prompt_tokens"] for a in answers] for answers in got["shoal, HTTP"]], "not the same prompts"
         return server.version if server else "not compared", system.engine(), got
     finally:
         for side in filter(None, (system, twin, server)):

@@ -28,6 +28,7 @@ def measure(name):
     got = in_turn(sides, args.rounds)
     for answers in got.values():
         assert all(a["tokens"] == args.tokens for a in answers)
+        assert [a["prompt_tokens"] for a in answers] == [a["prompt_tokens"] for a in got["bare loop"]], "not the same prompts"
     for s in systems.values():
         s.close()
     bare.close()

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""The benchmarks run and say what they are to say; figures taken beside other tests say nothing, so none is judged."""
+"""The benchmarks run and say what they are to say.
+
+Times taken beside other tests say nothing, so none is judged; counts are: how often the daemons are woken for a token.
+"""
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +43,10 @@ def gaps_beside_a_prompt_are_measured():
 
 
 @test
-def the_tax_is_measured():
-    says(run("agent_tax", *SMALL), "triage, 8 stream(s), HTTP")
+def the_tax_is_measured_and_one_wake_up_a_token_is_enough():
+    out = run("agent_tax", *SMALL)
+    says(out, "triage, 8 stream(s), HTTP")
+    check(out.count("\nmet ") == 3, f"the daemons are woken too often:\n{out}")
 
 
 @test
