@@ -4,6 +4,7 @@
 
 #define FRAMES_A_STEP 64
 #define BYTES_A_STEP ((size_t)256 << 10)
+#define LATE_MS 1000      /* a tick that comes so late: it is we who stood still */
 #define TELL_MS 500       /* when stopping: to tell what became of the jobs */
 #define CLOSE_MS 1000     /* … and for the engines to end */
 #define JITTER_MS 10000   /* of re-announcement in a big fleet, */
@@ -388,11 +389,26 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 	}
 }
 
+/* A process that was stopped, or a box that slept, finds all limits passed, and what its engines have said still in
+ * their sockets. */
+static void advance(struct agent *a, uint64_t now_ms)
+{
+	uint64_t wanted = agent_deadline(a), before = a->now;
+
+	a->now = max_u64(a->now, now_ms);
+	if (wanted == NEVER || a->now < wanted + LATE_MS)
+		return;
+	OUT_LOG(a, SAY_WARN, "agent", "the agent stood still for %llu ms: the engines get that time, too",
+		(unsigned long long)(a->now - wanted));
+	for (size_t i = 0; i < a->n_engines; i++)
+		engine_stood_still(&a->engines[i], a->now - before); /* as if this step were the last one's next moment */
+}
+
 size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev, const struct agent_action **ret)
 {
 	out_begin(a);
 	jobs_sweep(a);
-	a->now = max_u64(a->now, now_ms);
+	advance(a, now_ms);
 	a->frames_left = FRAMES_A_STEP;
 	a->bytes_left = BYTES_A_STEP;
 	if (a->phase != AGENT_PHASE_STOPPED) {

@@ -346,6 +346,7 @@ int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *i
 void engine_message(struct engine *e, const struct agent_event *in);
 void engine_exited(struct engine *e, const struct agent_event *in);
 void engine_stopped(struct engine *e, int signo);
+void engine_stood_still(struct engine *e, uint64_t ms); /* the agent did: what the engine said meanwhile is not read yet */
 void engine_start(struct engine *e);
 void engine_ask(struct engine *e); /* to be started as soon as there is memory for it */
 void engine_fail_short(struct engine *e, struct span reason); /* there is none; what waits for it fails */
@@ -371,6 +372,7 @@ void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, cons
 void patience_cancelled(struct engine *e, struct run *run); /* … to stop */
 void patience_spoke(struct engine *e, struct run *run);     /* tokens came */
 void patience_heard(struct engine *e);                      /* anything came */
+void patience_stood_still(struct engine *e, uint64_t ms);   /* it was the agent that heard nothing */
 bool patience_wants_ping(const struct engine *e);
 uint64_t patience_end(const struct engine *e); /* when to look again: a ping, or the end of it */
 bool patience_is_over(const struct engine *e); /* with the engine, or with a cancelled run */

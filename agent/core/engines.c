@@ -630,6 +630,15 @@ void engine_exited(struct engine *e, const struct agent_event *in)
 		e->agent->counters.engine_bad_messages++; /* no child was known: nothing to do */
 }
 
+void engine_stood_still(struct engine *e, uint64_t ms)
+{
+	if (!has_child(e))
+		return;
+	patience_stood_still(e, ms);
+	if (e->timer_ms != NEVER)
+		e->timer_ms += ms;
+}
+
 void engine_tick(struct engine *e)
 {
 	if (now_of(e) >= e->timer_ms && engine_step(e, ENGINE_EV_TIMEOUT, NULL) < 0)

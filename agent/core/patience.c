@@ -70,6 +70,15 @@ void patience_spoke(struct engine *e, struct run *run)
 	put_off(e, run);
 }
 
+void patience_stood_still(struct engine *e, uint64_t ms)
+{
+	e->heard_ms += ms;
+	e->pinged_ms += ms;
+	e->due_ms += ms;
+	for (size_t i = 0; i < e->n_runs; i++)
+		e->runs[i].due_ms += ms;
+}
+
 static uint64_t ping_at(const struct engine *e)
 {
 	return max_u64(e->heard_ms, e->pinged_ms) + token_ms(e) / PINGS;

@@ -189,6 +189,24 @@ def an_engine_that_reads_nothing_holds_up_nobody():
     wait_until(lambda: box.registration["seq"] > seq and box.states() == [READY, READY], "it is back")
 
 
+@test
+def an_agent_that_stood_still_does_not_blame_its_engines():
+    wait_until(lambda: box.states() == [READY, READY], "both models are ready")
+    w = Watch()
+    engines = box.engines()
+    box.dispatch(w.good, prompt=OTHER * 5, model="other")
+    while not w.frames[w.good]:
+        e = box.next_event()
+        if e["job"] == w.good and e["type"] == EV_TOKENS:
+            w.frames[w.good].append(e)
+    box.process.send_signal(signal.SIGSTOP)
+    time.sleep(HANG_S + 2)  # the fault's length: longer than any engine may be silent
+    box.process.send_signal(signal.SIGCONT)
+    equal(w.run_until(w.good)["type"], EV_DONE, "the job")
+    equal(text_of(w.frames[w.good]), (OTHER * 5).upper(), "the answer")
+    equal(box.engines(), engines, "engines")
+
+
 # ---- the real engine ----
 
 def document():

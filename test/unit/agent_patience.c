@@ -190,6 +190,32 @@ Test(patience, one_that_never_ends_a_cancelled_job_is_ended)
 	cr_assert(is_killed);
 }
 
+Test(patience, an_agent_that_stood_still_does_not_blame_its_engines)
+{
+	job_of("j1", 1, "");
+	rig_tokens(&r, 1, 0, "abc");
+	r.now += 3600 * 1000; /* the box slept */
+	rig_control(&r, CONTROL_ACK, "j1", 1, 3);
+	cr_assert_null(rig_find(&r, AGENT_ACT_ENGINE_KILL, 0));
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 0);
+	rig_tokens(&r, 1, 3, "d"); /* it was in the socket */
+	r.is_engine_mute = true;
+	cr_assert_eq(wait_for_failure("j1"), TOKEN_MS);
+}
+
+Test(patience, an_engine_that_loads_is_given_the_time_the_agent_lost)
+{
+	struct agent_config c = config();
+
+	rig_fini(&r);
+	rig_init(&r, &c);
+	rig_hello(&r);
+	r.now += 3600 * 1000;
+	rig_simple(&r, AGENT_EV_TICK);
+	cr_assert_null(rig_find(&r, AGENT_ACT_ENGINE_KILL, 0));
+	cr_assert_not_null(rig_wait_for(&r, AGENT_ACT_ENGINE_KILL, c.load_timeout_ms));
+}
+
 /* ---- SIGSTOP ---- */
 
 static void stop(size_t engine)
