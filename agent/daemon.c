@@ -19,6 +19,7 @@
 #include "mqtt.h"
 #include "panel.h"
 #include "probes.h"
+#include "session_dir.h"
 #include "statedir.h"
 
 #define SAMPLE_MS 2000
@@ -26,6 +27,7 @@
 #define GOODBYE_MS 2000 /* for the acknowledgements of the last words */
 #define EX_SOFTWARE 70
 #define EX_CANTCREAT 73
+#define NOT_SENT_MAX 64
 
 struct daemon {
 	const struct settings *set;
@@ -45,7 +47,13 @@ struct daemon {
 	/* Found out while carrying out actions, told to the core after them. */
 	int start_errors[AGENT_MAX_MODELS], load_errors[AGENT_MAX_MODELS];
 	char reason[512];
-	struct engine_msg load_failed; /* its reason is in reason */
+	struct engine_msg said; /* in an engine's place; its reason is in reason */
+	struct session_dir *sessions;  /* NULL: none are kept */
+	struct {
+		size_t engine;
+		uint64_t type, job;
+	} not_sent[NOT_SENT_MAX]; /* SAVE and RESTORE that had no file */
+	size_t n_not_sent;
 	bool is_full, was_full;
 };
 
@@ -68,16 +76,45 @@ static void start_engine(struct daemon *d, size_t i)
 			d->start_errors[i] > -1000 ? strerror(-d->start_errors[i]) : err_text(d->start_errors[i]));
 }
 
-/* A model file that cannot be opened is told as the engine would, had it opened it. */
-static void send_to_engine(struct daemon *d, size_t i, const struct engine_msg *m)
+/* A file that cannot be opened is told as if the engine could not use it. */
+static void send_session(struct daemon *d, const struct agent_action *act)
 {
+	bool is_save = act->engine_msg.type == ENGINE_SAVE;
+	int fd = is_save ? session_dir_write(d->sessions, act->file) : session_dir_read(d->sessions, act->file);
+
+	if (fd >= 0)
+		engine_link_send(d->engines[act->engine], &act->engine_msg, fd);
+	if (fd >= 0 || d->n_not_sent == NOT_SENT_MAX)
+		return;
+	d->not_sent[d->n_not_sent].engine = act->engine;
+	d->not_sent[d->n_not_sent].type = act->engine_msg.type;
+	d->not_sent[d->n_not_sent++].job = act->engine_msg.job;
+}
+
+/* A model file that cannot be opened is told as the engine would, had it opened it. */
+static void send_to_engine(struct daemon *d, const struct agent_action *act)
+{
+	const struct engine_msg *m = &act->engine_msg;
+	size_t i = act->engine;
 	int fd = -1;
 
+	if (act->file.n > 0) {
+		send_session(d, act);
+		return;
+	}
 	if (m->type == ENGINE_LOAD && (fd = files_open_model(m->path)) < 0) {
 		d->load_errors[i] = fd;
 		return;
 	}
 	engine_link_send(d->engines[i], m, fd);
+}
+
+static void keep_session(struct daemon *d, struct span name)
+{
+	int rc = session_dir_keep(d->sessions, name);
+
+	if (rc < 0)
+		log_warn("session", "a session in sessions.dir cannot be kept: %s", strerror(-rc));
 }
 
 static void keep_bench(struct daemon *d, const struct agent_bench *b)
@@ -98,7 +135,10 @@ static void carry_out(struct daemon *d, const struct agent_action *act)
 	case AGENT_ACT_HEARTBEAT:
 	case AGENT_ACT_EVENT: d->is_full |= !mqtt_publish(d->mqtt, act); break;
 	case AGENT_ACT_ENGINE_START: start_engine(d, act->engine); break;
-	case AGENT_ACT_ENGINE_SEND: send_to_engine(d, act->engine, &act->engine_msg); break;
+	case AGENT_ACT_SESSION_KEEP: keep_session(d, act->file); break;
+	case AGENT_ACT_SESSION_DISCARD: session_dir_discard(d->sessions, act->file); break;
+	case AGENT_ACT_SESSION_DROP: session_dir_drop(d->sessions, act->file); break;
+	case AGENT_ACT_ENGINE_SEND: send_to_engine(d, act); break;
 	case AGENT_ACT_ENGINE_KILL: engine_link_kill(d->engines[act->engine]); break;
 	case AGENT_ACT_BENCHED: keep_bench(d, act->bench); break;
 	case AGENT_ACT_LOG: log_at((enum log_level)act->level, act->where, "%.*s", SPAN_FMT(act->text)); break;
@@ -132,10 +172,22 @@ static bool next_consequence(struct daemon *d, struct agent_event *ret)
 			continue;
 		files_reason(span_of(d->set->models[i].file), d->load_errors[i], d->reason, sizeof(d->reason));
 		d->load_errors[i] = 0;
-		d->load_failed = (struct engine_msg){
+		d->said = (struct engine_msg){
 			.type = ENGINE_ERROR, .code = CODE_MODEL_LOAD_FAILED, .reason = span_of(d->reason)
 		};
-		*ret = (struct agent_event){ .type = AGENT_EV_ENGINE, .engine = i, .engine_msg = &d->load_failed };
+		*ret = (struct agent_event){ .type = AGENT_EV_ENGINE, .engine = i, .engine_msg = &d->said };
+		return true;
+	}
+	if (d->n_not_sent > 0) {
+		d->n_not_sent--;
+		d->said = (struct engine_msg){ .type = d->not_sent[d->n_not_sent].type == ENGINE_SAVE ? ENGINE_SAVED
+												      : ENGINE_RESTORED,
+			.job = d->not_sent[d->n_not_sent].job,
+			.code = CODE_INTERNAL_ERROR,
+			.reason = SPAN("its file in sessions.dir cannot be opened") };
+		*ret = (struct agent_event){
+			.type = AGENT_EV_ENGINE, .engine = d->not_sent[d->n_not_sent].engine, .engine_msg = &d->said
+		};
 		return true;
 	}
 	d->is_full |= mqtt_is_full(d->mqtt);
@@ -292,6 +344,29 @@ static int look_at_box(struct daemon *d)
 	return rc;
 }
 
+/* An agent without them does all the rest. */
+static void open_sessions(struct daemon *d)
+{
+	int rc = d->set->sessions.dir[0] != '\0' ? session_dir_open(d->set->sessions.dir, &d->sessions) : 0;
+
+	if (rc < 0)
+		log_error("session", "sessions.dir \"%s\" cannot be used: %s; conversations end with their engine",
+			d->set->sessions.dir, strerror(-rc));
+}
+
+static void on_found(void *ctx, struct span name, uint64_t bytes)
+{
+	feed(ctx, &(struct agent_event){ .type = AGENT_EV_SESSION, .name = name, .bytes = bytes });
+}
+
+static void find_sessions(struct daemon *d)
+{
+	int rc = d->sessions != NULL ? session_dir_list(d->sessions, on_found, d) : 0;
+
+	if (rc < 0)
+		log_warn("session", "sessions.dir cannot be read: %s", strerror(-rc));
+}
+
 static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 {
 	const struct settings *s = d->set;
@@ -325,6 +400,8 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.benchmark = s->benchmark,
 		.benches = d->benches.list,
 		.n_benches = d->benches.n,
+		.session_bytes = d->sessions != NULL ? s->sessions.max_bytes : 0,
+		.session_rest_ms = s->sessions.save_after_ms,
 		.models = models,
 		.n_models = s->n_models,
 		.labels = labels,
@@ -416,6 +493,7 @@ static int make(struct daemon *d, const char *engine_path)
 	}
 	if (open_state(d, &epoch) < 0)
 		return EX_CANTCREAT;
+	open_sessions(d);
 	rc = look_at_box(d);
 	if (rc == 0)
 		rc = make_core(d, epoch, random);
@@ -438,6 +516,7 @@ static void unmake(struct daemon *d)
 	loop_timer_free(d->sample);
 	loop_free(d->loop);
 	agent_free(d->core);
+	session_dir_free(d->sessions);
 	probes_free(d->probes);
 	statedir_free(d->state);
 }
@@ -449,6 +528,7 @@ int daemon_run(const struct settings *s, const char *engine_path)
 
 	if (rc == 0) {
 		loop_notify_ready(d.loop, "connecting");
+		find_sessions(&d);
 		on_sample(&d); /* how much memory there is comes before the first model */
 		feed(&d, &(struct agent_event){ .type = AGENT_EV_START });
 		mqtt_start(d.mqtt);

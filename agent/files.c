@@ -22,13 +22,10 @@ static int check_regular(int fd)
 	return 0;
 }
 
-static int open_regular(const char *path, int flags)
+int files_regular(int fd)
 {
-	int fd = open(path, flags | OPEN_FLAGS), rc;
+	int rc = check_regular(fd);
 
-	if (fd < 0)
-		return -errno;
-	rc = check_regular(fd);
 	if (rc == 0)
 		return fd;
 	close(fd);
@@ -38,8 +35,12 @@ static int open_regular(const char *path, int flags)
 int files_open_model(struct span path)
 {
 	char *name = span_str(path);
-	int fd = name != NULL ? open_regular(name, O_RDONLY) : ERR_NOMEM;
+	int fd;
 
+	if (name == NULL)
+		return ERR_NOMEM;
+	fd = open(name, O_RDONLY | OPEN_FLAGS);
+	fd = fd < 0 ? -errno : files_regular(fd);
 	free(name);
 	return fd;
 }

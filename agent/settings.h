@@ -56,6 +56,10 @@ struct settings {
 		unsigned when_full; /* QUEUE_REJECT or QUEUE_DISPLACE */
 	} queue;
 	struct {
+		char *dir;
+		uint64_t max_bytes, save_after_ms;
+	} sessions;
+	struct {
 		uint64_t idle_ms, busy_ms;
 	} heartbeat;
 	uint64_t hub_lease_ms, drain_ms;

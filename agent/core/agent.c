@@ -110,7 +110,7 @@ static bool is_valid(const struct agent_config *c)
 
 static int make_room(struct agent *a)
 {
-	size_t runs = 0;
+	size_t runs = 0, kept = 0;
 
 	a->engines = calloc(a->config.n_models + 1, sizeof(*a->engines));
 	a->infos = calloc(a->config.n_models + 1, sizeof(*a->infos));
@@ -122,10 +122,13 @@ static int make_room(struct agent *a)
 		if (rc < 0)
 			return rc;
 		runs += a->engines[a->n_engines].n_runs;
+		kept += (size_t)a->engines[a->n_engines].model.keep;
 	}
 	/* At most in one step: the budget of frames, a CANCEL and a GENERATE a sequence; of each engine
 	 * start, stop, kill and some lines of log; registration, status, heartbeat, phases, alarms and their log. */
 	a->cap_actions = FRAMES_A_STEP + 2 * runs + 14 * a->n_engines + 20;
+	/* Sessions: a RESTORE a GENERATE; of each engine SAVEs, of all it holds when it goes; files that go. */
+	a->cap_actions += runs + (runs + kept) + 2 * a->n_engines + 10;
 	a->actions = calloc(a->cap_actions, sizeof(*a->actions));
 	return a->actions != NULL ? 0 : ERR_NOMEM;
 }
@@ -150,6 +153,8 @@ int agent_new(const struct agent_config *config, struct agent **ret)
 		rng_seed(&a->rng, config->seed);
 		rc = make_room(a); /* each engine copies its model */
 	}
+	if (rc == 0)
+		rc = sessions_init(a);
 	if (rc < 0) {
 		agent_free(a);
 		return rc;
@@ -166,6 +171,7 @@ struct agent *agent_free(struct agent *a)
 	jobs_fini(a);
 	for (size_t i = 0; i < a->n_engines; i++)
 		engine_fini(&a->engines[i]);
+	sessions_fini(a);
 	out_fini(a);
 	free(a->engines);
 	free(a->infos);
@@ -250,7 +256,7 @@ static bool stop_telling(struct agent *a)
 	for (size_t i = 0; i < a->n_engines; i++)
 		engine_stop(&a->engines[i], a->is_stop_hard);
 	a->stop = STOP_CLOSING;
-	a->stop_ms = a->is_stop_hard ? a->now : a->now + CLOSE_MS;
+	a->stop_ms = a->is_stop_hard ? a->now : a->now + CLOSE_MS + (sessions_are_saved(a) ? 0 : ENGINE_SAVE_MS);
 	return true;
 }
 
@@ -383,6 +389,7 @@ static void take_event(struct agent *a, const struct agent_event *ev)
 		alarms_look(a);
 		break;
 	case AGENT_EV_FOOTPRINT: footprint_seen(a, ev); break;
+	case AGENT_EV_SESSION: sessions_found(a, ev->name, ev->bytes); break;
 	case AGENT_EV_BUTTON: drain(a, !a->is_drained, true); break;
 	case AGENT_EV_STOP: stop_asked(a); break;
 	case AGENT_EV_TICK: break;
@@ -417,6 +424,7 @@ size_t agent_step(struct agent *a, uint64_t now_ms, const struct agent_event *ev
 			engine_tick(&a->engines[i]);
 		jobs_tick(a);
 		memory_tick(a);
+		sessions_tick(a);
 		for (size_t i = 0; i < a->n_engines; i++)
 			engine_dispatch(&a->engines[i]);
 		for (size_t i = 0; i < a->n_engines; i++)
@@ -439,7 +447,7 @@ uint64_t agent_deadline(const struct agent *a)
 		return NEVER;
 	if (a->is_up && !a->is_congested && !TAILQ_EMPTY(&a->unsaid))
 		return a->now;
-	at = min_u64(jobs_deadline(a), report_deadline(a));
+	at = min_u64(min_u64(jobs_deadline(a), report_deadline(a)), sessions_deadline(a));
 	for (size_t i = 0; i < a->n_engines; i++)
 		at = min_u64(at, min_u64(engine_deadline(&a->engines[i]), bench_deadline(&a->engines[i])));
 	return a->stop != STOP_NO ? min_u64(at, a->stop_ms) : at;

@@ -19,6 +19,8 @@
 #define AGENT_MAX_QUARANTINE_DEATHS 16
 #define AGENT_MAX_JOBS 1024 /* queued, running and ended ones the hub has not confirmed */
 
+#define AGENT_SESSION_NAME 32 /* characters of a session's file, 0-9 a-f */
+
 struct agent;
 struct metrics;
 
@@ -74,6 +76,8 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	bool benchmark;            /* models whose speed is not known are measured */
 	const struct agent_bench *benches; /* what is known; lent for the agent's life */
 	size_t n_benches;
+	uint64_t session_bytes;    /* of files with computed states; 0: none are kept */
+	uint64_t session_rest_ms;  /* from the end of a session's job until its state is saved */
 	const struct agent_model *models;
 	size_t n_models;
 	const struct span *labels;
@@ -120,6 +124,7 @@ enum agent_event_type {
 	AGENT_EV_ENGINE_STOPPED, /* engine, signo: it stands still, by SIGSTOP or the like */
 	AGENT_EV_SAMPLE,       /* sample */
 	AGENT_EV_FOOTPRINT,    /* engine, footprint: its model's file was looked at */
+	AGENT_EV_SESSION,      /* name, bytes: a file of an earlier life; all before START, oldest first */
 	AGENT_EV_BUTTON,       /* a short press of the box's button: drain, or resume whoever drained it */
 	AGENT_EV_STOP,         /* SIGTERM: drain, then STOPPED; a second one stops at once */
 	AGENT_EV_TICK
@@ -130,6 +135,8 @@ struct agent_event {
 	uint64_t conn;
 	size_t engine; /* index of the model */
 	int wstatus, signo;
+	struct span name;
+	uint64_t bytes;
 	union {
 		const struct hub_status *hub_status;
 		const struct status *status;
@@ -147,9 +154,12 @@ enum agent_action_type {
 	AGENT_ACT_HEARTBEAT,    /* heartbeat: QoS 0 */
 	AGENT_ACT_EVENT,        /* job_event: QoS 0 for TOKENS and PROGRESS, 1 for the rest */
 	AGENT_ACT_ENGINE_START, /* engine: spawn the child of that model */
-	AGENT_ACT_ENGINE_SEND,  /* engine, engine_msg */
+	AGENT_ACT_ENGINE_SEND,  /* engine, engine_msg; file: the session that SAVE and RESTORE are about */
 	AGENT_ACT_ENGINE_KILL,  /* engine: SIGKILL; ENGINE_EXIT follows */
 	AGENT_ACT_BENCHED,      /* bench: to be remembered over restarts */
+	AGENT_ACT_SESSION_KEEP,    /* file: what was written for SAVE is whole and takes the old one's place */
+	AGENT_ACT_SESSION_DISCARD, /* file: what was written for SAVE is of no use */
+	AGENT_ACT_SESSION_DROP,    /* file: goes */
 	AGENT_ACT_LOG,          /* level (log.h), where, text */
 	AGENT_ACT_STOPPED       /* all is said: close the link, exit */
 };
@@ -159,6 +169,7 @@ struct agent_action {
 	size_t engine;
 	int level;
 	const char *where;
+	struct span file; /* a session's name */
 	union {
 		struct registration registration;
 		struct status status;

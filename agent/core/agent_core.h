@@ -10,6 +10,7 @@
  *   quarantine.c  an engine that dies too often
  *   memory.c   who may be loaded, who has to go
  *   bench.c    how fast a model is here, measured once
+ *   sessions.c conversations whose computed state outlives their engine
  *   report.c   registration, status, heartbeat
  *   alarms.c   what the box's sensors say that someone should know
  *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
@@ -108,7 +109,8 @@ enum engine_state {
 };
 
 #define ENGINE_EV_LIST(X) \
-	X(START) X(STOP) X(TIMEOUT) X(EXIT) X(HELLO) X(PROGRESS) X(LOADED) X(TOKENS) X(DONE) X(ERROR) X(PONG) X(STATS)
+	X(START) X(STOP) X(TIMEOUT) X(EXIT) X(HELLO) X(PROGRESS) X(LOADED) X(TOKENS) X(DONE) X(ERROR) X(PONG) X(STATS) \
+	X(SAVED) X(RESTORED)
 enum engine_ev {
 #define X(name) ENGINE_EV_##name,
 	ENGINE_EV_LIST(X)
@@ -119,12 +121,14 @@ enum engine_ev {
 /* A sequence of the engine: busy from GENERATE until DONE or ERROR. */
 struct run {
 	uint64_t number;       /* 0: free */
+	struct session *session; /* NULL: none, or none that is kept */
 	struct job *job;       /* NULL: the job has ended here, the engine is still to say so */
 	bool is_cancelled;
 	uint64_t due_ms, reading_ms, held_back; /* patience.c */
 };
 
 #define QUARANTINE_SUSPECTS 128
+#define ENGINE_SAVE_MS 8000 /* for saving sessions, before it goes */
 
 struct suspect { /* a job that ran when the engine died */
 	uint64_t hash, ms;
@@ -171,6 +175,7 @@ struct engine {
 	struct run *runs;
 	size_t n_runs; /* room: the configured parallel */
 	size_t parallel, n_busy;
+	size_t n_saving, n_restoring; /* sessions: not answered yet */
 	struct job_list queue[PRIORITY_COUNT];
 	size_t n_queued;
 
@@ -259,6 +264,7 @@ struct agent {
 
 	struct engine *engines;
 	size_t n_engines;
+	struct sessions *sessions; /* NULL: they are not kept */
 
 	/* The step. */
 	struct agent_action *actions;
@@ -398,6 +404,22 @@ void bench_done(struct engine *e, const struct engine_msg *m);
 void bench_failed(struct engine *e, struct span reason);
 void bench_lost(struct engine *e);    /* the engine is gone */
 void bench_dropped(struct engine *e); /* … and was told to go */
+
+/* sessions.c */
+SHOAL_CHECK int sessions_init(struct agent *a);
+void sessions_fini(struct agent *a);
+void sessions_found(struct agent *a, struct span name, uint64_t bytes); /* a file of an earlier life; oldest first */
+/* Before a job is given to the engine as that run: tells the engine to restore.  NULL: it has no session to keep. */
+struct session *sessions_begin(struct engine *e, const struct job_msg *m, uint64_t run);
+void sessions_end(struct engine *e, struct session *s, uint64_t run);
+void sessions_abort(struct session *s);  /* the run is lost with its engine */
+void sessions_lost(struct engine *e);    /* with all it held */
+void sessions_save_all(struct engine *e); /* it is about to go */
+SHOAL_CHECK int sessions_saved(struct engine *e, const struct engine_msg *m);
+SHOAL_CHECK int sessions_restored(struct engine *e, const struct engine_msg *m);
+void sessions_tick(struct agent *a);
+uint64_t sessions_deadline(const struct agent *a);
+bool sessions_are_saved(const struct agent *a); /* no engine is at it */
 
 /* quarantine.c */
 void quarantine_note(struct engine *e);   /* it died, its runs are still known; may set is_quarantined */

@@ -62,13 +62,23 @@ static struct engine_msg *begin_run(struct engine *e, struct job *j, size_t byte
 	return m;
 }
 
+static struct run *run_find(struct engine *e, uint64_t number)
+{
+	for (size_t i = 0; number != 0 && i < e->n_runs; i++)
+		if (e->runs[i].number == number)
+			return &e->runs[i];
+	return NULL;
+}
+
 static void generate(struct engine *e, struct job *j)
 {
 	const struct job_msg *msg = j->msg;
 	struct engine_msg *m;
+	struct session *s = sessions_begin(e, msg, e->agent->next_run + 1);
 
 	job_unqueue(j);
 	m = begin_run(e, j, j->msg_size, &msg->sampling);
+	run_find(e, m->job)->session = s;
 	m->prompt = msg->prompt;
 	m->turns = msg->turns;
 	m->n_turns = msg->n_turns;
@@ -105,6 +115,8 @@ static void lose_jobs(struct engine *e, enum code code)
 	bench_lost(e);
 	for (size_t i = 0; i < e->n_runs; i++) {
 		j = e->runs[i].job;
+		if (e->runs[i].session != NULL)
+			sessions_abort(e->runs[i].session);
 		e->runs[i] = (struct run){ 0 };
 		if (j == NULL)
 			continue;
@@ -321,19 +333,13 @@ static int load_timed_out(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
-static struct run *run_find(struct engine *e, uint64_t number)
-{
-	for (size_t i = 0; number != 0 && i < e->n_runs; i++)
-		if (e->runs[i].number == number)
-			return &e->runs[i];
-	return NULL;
-}
-
 /* Takes the run's job away and frees the sequence; NULL when the job had ended before. */
 static struct job *run_end(struct engine *e, struct run *run)
 {
 	struct job *j = run->job;
 
+	if (run->session != NULL)
+		sessions_end(e, run->session, run->number);
 	*run = (struct run){ 0 };
 	e->n_busy--;
 	e->used_ms = now_of(e);
@@ -458,11 +464,23 @@ static int look_after(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
+static int saved(struct engine *e, const struct agent_event *in)
+{
+	return sessions_saved(e, in->engine_msg);
+}
+
+static int restored(struct engine *e, const struct agent_event *in)
+{
+	return sessions_restored(e, in->engine_msg);
+}
+
 static int quit(struct engine *e, const struct agent_event *in)
 {
 	(void)in;
+	if (!e->agent->is_stop_hard)
+		sessions_save_all(e);
 	(void)tell(e, ENGINE_QUIT);
-	e->timer_ms = now_of(e) + QUIT_MS;
+	e->timer_ms = now_of(e) + QUIT_MS + (e->n_saving > 0 ? ENGINE_SAVE_MS : 0);
 	return 0;
 }
 
@@ -491,6 +509,7 @@ static int ask_again(struct engine *e, const struct agent_event *in)
 
 static int wait_or_rest(struct engine *e)
 {
+	sessions_lost(e);
 	e->ready_ms = NEVER;
 	if (!e->is_wanted) {
 		e->state = ENGINE_STATE_DOWN;
@@ -543,12 +562,14 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 		EV(ERROR) = { S(STOPPING), load_failed }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
 	[S(READY)] = { EV(TOKENS) = { S(READY), tokens }, EV(DONE) = { S(READY), done }, EV(ERROR) = { S(READY), job_error },
-		EV(PONG) = { S(READY), pong }, EV(STATS) = { S(READY), stats }, EV(EXIT) = { S(BACKOFF), died },
+		EV(PONG) = { S(READY), pong }, EV(STATS) = { S(READY), stats }, EV(SAVED) = { S(READY), saved },
+		EV(RESTORED) = { S(READY), restored }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(READY), look_after }, EV(STOP) = { S(STOPPING), quit } },
 	/* What it still says on its way out is of no interest. */
 	[S(STOPPING)] = { EV(HELLO) = { S(STOPPING), nop }, EV(PROGRESS) = { S(STOPPING), nop },
 		EV(LOADED) = { S(STOPPING), nop }, EV(TOKENS) = { S(STOPPING), nop }, EV(DONE) = { S(STOPPING), nop },
 		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(STATS) = { S(STOPPING), nop },
+		EV(SAVED) = { S(STOPPING), saved }, EV(RESTORED) = { S(STOPPING), nop },
 		EV(EXIT) = { S(BACKOFF), gone }, EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
 	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(BACKOFF), ask_again },
 		EV(STOP) = { S(DOWN), stay_down } },
@@ -593,6 +614,8 @@ static enum engine_ev event_of(const struct engine_msg *m)
 	case ENGINE_ERROR: return ENGINE_EV_ERROR;
 	case ENGINE_PONG: return ENGINE_EV_PONG;
 	case ENGINE_STATS: return ENGINE_EV_STATS;
+	case ENGINE_SAVED: return ENGINE_EV_SAVED;
+	case ENGINE_RESTORED: return ENGINE_EV_RESTORED;
 	default: return ENGINE_EV_COUNT;
 	}
 }

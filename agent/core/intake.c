@@ -11,7 +11,7 @@ struct refusal {
 
 static size_t text_bytes(const struct job_msg *m)
 {
-	size_t n = m->prompt.n + m->sampling.grammar.n;
+	size_t n = m->prompt.n + m->session.n + m->sampling.grammar.n;
 
 	for (size_t i = 0; i < m->n_turns; i++)
 		n += m->turns[i].role.n + m->turns[i].content.n;
@@ -54,6 +54,7 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 	at = arena_alloc(&mem, text_bytes(m), 1);
 	assert(at != NULL);
 	copy->prompt = put_text(&at, m->prompt);
+	copy->session = put_text(&at, m->session);
 	for (size_t i = 0; i < m->n_turns; i++)
 		turns[i] = (struct turn){ .role = put_text(&at, m->turns[i].role),
 			.content = put_text(&at, m->turns[i].content) };

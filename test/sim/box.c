@@ -60,6 +60,8 @@ void box_start(struct sim *s, size_t i)
 		.quarantine_ms = 1500,
 		.keep_ended_ms = 60000,
 		.benchmark = s->seed % 4 == 0,
+		.session_bytes = s->seed % 4 != 1 ? SIM_SESSION_BYTES : 0,
+		.session_rest_ms = 100,
 		.memory_hard = { .percent = 95 },
 		.memory_soft = { .percent = 85 },
 		.hardware = &hardware,
@@ -85,6 +87,7 @@ void box_start(struct sim *s, size_t i)
 				.engine = k,
 				.footprint = &(struct footprint){ .weights = SIM_WEIGHTS } });
 	box_memory(s, i, b->others);
+	sessions_start(s, i);
 	box_feed(s, i, &(struct agent_event){ .type = AGENT_EV_START });
 	connect_in(s, i, sim_between(s, 1, 50));
 }
@@ -270,7 +273,13 @@ static bool act(struct sim *s, size_t i, const struct agent_action *a)
 	case AGENT_ACT_HEARTBEAT: publish(s, i, TOPIC_AGENT_HEARTBEAT, &heartbeat_type, &a->heartbeat, 0); break;
 	case AGENT_ACT_EVENT: say_event(s, i, &a->job_event); break;
 	case AGENT_ACT_ENGINE_START: fake_start(s, i, a->engine); break;
-	case AGENT_ACT_ENGINE_SEND: fake_told(s, i, a->engine, &a->engine_msg); break;
+	case AGENT_ACT_ENGINE_SEND:
+		sessions_act(s, i, a);
+		fake_told(s, i, a->engine, &a->engine_msg);
+		break;
+	case AGENT_ACT_SESSION_KEEP:
+	case AGENT_ACT_SESSION_DISCARD:
+	case AGENT_ACT_SESSION_DROP: sessions_act(s, i, a); break;
 	case AGENT_ACT_ENGINE_KILL: fake_dies(s, i, a->engine); break;
 	case AGENT_ACT_LOG: sim_trace(s, "%s log %.*s", s->boxes[i].id, SPAN_FMT(a->text)); break;
 	case AGENT_ACT_BENCHED: s->n_benched++; break;
@@ -287,6 +296,7 @@ void box_feed(struct sim *s, size_t i, const struct agent_event *ev)
 
 	for (size_t k = 0; k < n && goes_on; k++)
 		goes_on = act(s, i, &acts[k]);
+	sessions_check(s, i);
 	if (!goes_on)
 		stopped(s, i);
 }

@@ -66,6 +66,7 @@ static void submit(struct sim *s, size_t i, size_t view)
 {
 	struct cjob *j = &s->jobs[i];
 	struct buf prompt = BUF_INIT(32), topic = BUF_INIT(32);
+	char session[2] = { (char)('a' + i % (SIM_SESSIONS + 1)), '\0' };
 	struct submit m = { .model = span_of(sim_models[i % s->knobs.n_models]),
 		.max_tokens = j->max_tokens,
 		.stream = j->views[view].stream,
@@ -77,6 +78,8 @@ static void submit(struct sim *s, size_t i, size_t view)
 	buf_addf(&topic, "v%zu.%zu", i, view);
 	m.prompt = buf_span(&prompt);
 	m.reply_to = buf_span(&topic);
+	if (i % (SIM_SESSIONS + 1) != SIM_SESSIONS)
+		m.session = span_of(session);
 	if (j->has_id)
 		m.id = span_of(j->id);
 	else

@@ -206,6 +206,8 @@ void fake_told(struct sim *s, size_t i, size_t model, const struct engine_msg *m
 				e->runs[k].is_cancelled = true;
 		break;
 	case ENGINE_QUIT: quit(s, i, model); break;
+	case ENGINE_SAVE:
+	case ENGINE_RESTORE: break; /* sessions.c */
 	default: push(s, i, model, 1, F_ENGINE_PONG); break; /* a ping */
 	}
 }
@@ -320,6 +322,8 @@ void fake_future(struct sim *s, struct future *f)
 			engine_says(s, f->who, f->model, &pong);
 		break;
 	case F_ENGINE_CRASH: fake_dies(s, f->who, f->model); break;
+	case F_ENGINE_SAVED:
+	case F_ENGINE_RESTORED: sessions_future(s, f); break;
 	default: decode_step(s, f->who, f->model); break;
 	}
 }

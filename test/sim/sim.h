@@ -90,6 +90,8 @@ enum future_type {
 	F_ENGINE_EXIT,
 	F_ENGINE_PONG,
 	F_ENGINE_CRASH,
+	F_ENGINE_SAVED,    /* n: run */
+	F_ENGINE_RESTORED, /* n: run */
 	F_BOX_START,
 	F_BOX_THAW,
 	F_BOX_CONNECT,
@@ -133,6 +135,15 @@ struct known { /* what a life was told about a job, by dispatch */
 	uint64_t others;
 };
 
+#define SIM_SESSIONS 5 /* of each model */
+#define SIM_SESSION_BYTES 1000
+
+struct session_file {
+	char name[AGENT_SESSION_NAME + 1];
+	uint64_t size, part, job; /* 0: none; of what is written; run whose state it is */
+	bool is_writing;
+};
+
 struct box {
 	char id[8];
 	struct agent *agent; /* NULL: not running */
@@ -149,6 +160,7 @@ struct box {
 	struct engine engines[SIM_MODELS];
 	uint64_t others, others_told; /* memory: now, and when its agent looked last */
 	struct known known[SIM_MAX_JOBS];
+	struct session_file files[SIM_SESSIONS * SIM_MODELS];
 	uint8_t *retained[2]; /* registration, status: at the broker */
 	size_t n_retained[2];
 	uint64_t held_epoch, held_conn, held_seq; /* by the hub, at the last look */
@@ -254,6 +266,12 @@ uint64_t chain_add(uint64_t chain, uint32_t id);
 bool chain_has_text(uint32_t id);
 void chain_text(uint32_t id, char *ret); /* 8 bytes */
 size_t chain_job(struct span prompt);    /* "job 12" */
+
+/* sessions.c: files of saved sessions */
+void sessions_start(struct sim *s, size_t i); /* a new life of its agent */
+void sessions_act(struct sim *s, size_t i, const struct agent_action *a);
+void sessions_check(struct sim *s, size_t i);
+void sessions_future(struct sim *s, const struct future *f);
 
 /* client.c */
 void client_init(struct sim *s);

@@ -16,6 +16,7 @@ static void init(void)
 {
 	struct agent_config c = rig_config();
 
+	c.session_bytes = 1 << 20;
 	rig_init(&r, &c);
 	rig_link_up(&r);
 }
@@ -49,18 +50,19 @@ static void kill_must_follow(void)
 
 #define ___ -1
 #define S(name) ENGINE_STATE_##name
-/* Rows: states in their order; columns: START STOP TIMEOUT EXIT HELLO PROGRESS LOADED TOKENS DONE ERROR PONG STATS. */
+/* Rows: states in their order; columns: START STOP TIMEOUT EXIT HELLO PROGRESS LOADED TOKENS DONE ERROR PONG STATS SAVED
+ * RESTORED. */
 static const int expected[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
-	[S(DOWN)] = { S(STARTING), S(DOWN), ___, ___, ___, ___, ___, ___, ___, ___, ___, ___ },
-	[S(STARTING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(LOADING), ___, ___, ___, ___, ___, ___, ___ },
-	[S(LOADING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), ___, S(LOADING), S(READY), ___, ___, S(STOPPING), ___,
-		___ },
-	[S(READY)] = { ___, S(STOPPING), S(READY), S(BACKOFF), ___, ___, ___, S(READY), S(READY), S(READY), S(READY),
-		S(READY) },
+	[S(DOWN)] = { S(STARTING), S(DOWN), ___, ___, ___, ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(STARTING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(LOADING), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(LOADING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), ___, S(LOADING), S(READY), ___, ___, S(STOPPING), ___, ___,
+		___, ___ },
+	[S(READY)] = { ___, S(STOPPING), S(READY), S(BACKOFF), ___, ___, ___, S(READY), S(READY), S(READY), S(READY), S(READY),
+		S(READY), S(READY) },
 	[S(STOPPING)] = { ___, S(STOPPING), S(STOPPING), S(BACKOFF), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING),
-		S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING) },
-	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(BACKOFF), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
-	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(QUARANTINED), ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+		S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING), S(STOPPING) },
+	[S(BACKOFF)] = { S(STARTING), S(DOWN), S(BACKOFF), ___, ___, ___, ___, ___, ___, ___, ___, ___, ___, ___ },
+	[S(QUARANTINED)] = { S(STARTING), S(DOWN), S(QUARANTINED), ___, ___, ___, ___, ___, ___, ___, ___, ___, ___, ___ },
 };
 #undef S
 
@@ -73,7 +75,9 @@ Test(engines, every_cell_of_the_table_is_legal_or_refused_on_purpose)
 		[ENGINE_EV_DONE] = ENGINE_DONE,
 		[ENGINE_EV_ERROR] = ENGINE_ERROR,
 		[ENGINE_EV_PONG] = ENGINE_PONG,
-		[ENGINE_EV_STATS] = ENGINE_STATS };
+		[ENGINE_EV_STATS] = ENGINE_STATS,
+		[ENGINE_EV_SAVED] = ENGINE_SAVED,
+		[ENGINE_EV_RESTORED] = ENGINE_RESTORED };
 
 	for (int state = 0; state < ENGINE_STATE_COUNT; state++)
 		for (int ev = 0; ev < ENGINE_EV_COUNT; ev++) {
@@ -98,6 +102,9 @@ Test(engines, every_cell_of_the_table_is_legal_or_refused_on_purpose)
 			e->due_ms = r.now + 1000;
 			e->runs[0].due_ms = r.now + 1000;
 			e->n_pings = 1;
+			sessions_end(e, sessions_begin(e, &(struct job_msg){ .session = SPAN("s") }, 1), 1);
+			sessions_save_all(e);
+			e->n_restoring = 1;
 			e->state = (enum engine_state)state;
 			rc = engine_step(e, (enum engine_ev)ev, &in);
 			if (is_legal)

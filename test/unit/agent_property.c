@@ -180,6 +180,9 @@ static void look_at_actions(void)
 		case AGENT_ACT_STATUS:
 		case AGENT_ACT_HEARTBEAT: MUST(w.is_up); break;
 		case AGENT_ACT_LOG: touch(a->text); break;
+		case AGENT_ACT_SESSION_KEEP:
+		case AGENT_ACT_SESSION_DISCARD:
+		case AGENT_ACT_SESSION_DROP: MUST(!"sessions are not kept"); break;
 		case AGENT_ACT_BENCHED: MUST(!"nobody asked for it"); break;
 		case AGENT_ACT_STOPPED: w.is_stopped = true; break;
 		}
