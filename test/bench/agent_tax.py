@@ -9,7 +9,7 @@ from benchlib import System, arguments, ask, began, cpu_ns, find_model, median, 
 args = arguments(__doc__, models=("triage,35m-f16", "which models"), rounds=(5, "rounds"), tokens=(256, "of an answer"), threads=(1, "of the engine"),
                  streams=("1,8", "streams at once"))
 CONTEXT = 512
-BARS = {"agent": 1.5, "hub": 1.5, "broker": 3}
+BARS = {"agent": 1.8, "hub": 1.8, "broker": 3.5}
 PARTS = tuple(BARS)
 
 
