@@ -378,6 +378,7 @@ void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, cons
 void patience_cancelled(struct engine *e, struct run *run); /* … to stop */
 void patience_spoke(struct engine *e, struct run *run);     /* tokens came */
 void patience_heard(struct engine *e);                      /* anything came */
+void patience_file(struct engine *e);                       /* … to save or restore a session */
 void patience_stood_still(struct engine *e, uint64_t ms);   /* it was the agent that heard nothing */
 bool patience_wants_ping(const struct engine *e);
 uint64_t patience_end(const struct engine *e); /* when to look again: a ping, or the end of it */

@@ -10,7 +10,9 @@
  * the first of them must not shorten the time of the others. */
 #include "agent_core.h"
 
-#define PINGS 4 /* within the time allowed */
+#define PINGS 4       /* within the time allowed */
+#define FILE_MS 60000 /* to write a session's state to a slow card, or to read it: the engine does nothing else meanwhile   \
+		       */
 
 static uint64_t token_ms(const struct engine *e)
 {
@@ -19,7 +21,7 @@ static uint64_t token_ms(const struct engine *e)
 
 static uint64_t reading_ms(const struct engine *e)
 {
-	uint64_t ms = 0;
+	uint64_t ms = FILE_MS * (e->n_saving + e->n_restoring);
 
 	for (size_t i = 0; i < e->n_runs; i++)
 		if (e->runs[i].number != 0)
@@ -48,13 +50,18 @@ static void put_off(struct engine *e, struct run *run)
 	run->due_ms = e->agent->now + token_ms(e) * (1 + run->held_back) + reading_ms(e);
 }
 
+static void put_off_all(struct engine *e, uint64_t ms)
+{
+	e->due_ms += ms;
+	for (size_t i = 0; i < e->n_runs; i++)
+		e->runs[i].due_ms += ms;
+}
+
 void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, const struct sampling *s)
 {
 	run->reading_ms = e->agent->config.prompt_timeout_ms * prompt_bytes / 1024;
 	run->held_back = most_held_back(s);
-	for (size_t i = 0; i < e->n_runs; i++)
-		e->runs[i].due_ms += run->reading_ms;
-	e->due_ms += run->reading_ms;
+	put_off_all(e, run->reading_ms);
 	put_off(e, run);
 	run->due_ms += e->model.batch_wait_ms; /* it may wait for company first */
 }
@@ -74,9 +81,12 @@ void patience_stood_still(struct engine *e, uint64_t ms)
 {
 	e->heard_ms += ms;
 	e->pinged_ms += ms;
-	e->due_ms += ms;
-	for (size_t i = 0; i < e->n_runs; i++)
-		e->runs[i].due_ms += ms;
+	put_off_all(e, ms);
+}
+
+void patience_file(struct engine *e)
+{
+	put_off_all(e, FILE_MS);
 }
 
 static uint64_t ping_at(const struct engine *e)

@@ -210,6 +210,7 @@ struct session *sessions_begin(struct engine *e, const struct job_msg *m, uint64
 	act->engine_msg.type = ENGINE_RESTORE;
 	act->engine_msg.job = s->restoring = run;
 	e->n_restoring++;
+	patience_file(e);
 	return s;
 }
 
@@ -259,6 +260,7 @@ static void save(struct engine *e, struct session *s)
 	act->engine_msg.max_bytes = e->agent->config.session_bytes;
 	s->is_unsaved = false;
 	e->n_saving++;
+	patience_file(e);
 }
 
 static bool wants_saving(const struct session *s, const struct engine *e)

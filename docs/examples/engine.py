@@ -8,14 +8,15 @@ number of its character.  So an answer follows from its prompt alone, and what o
 """
 import hashlib
 import io
+import os
 import select
 import socket
 import struct
 import sys
 import time
 
-HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG = range(7)  # what an engine says
-LOAD, GENERATE, CANCEL, PING, QUIT = range(16, 21)  # what it is told
+HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG, SAVED, RESTORED = range(9)  # what an engine says
+LOAD, GENERATE, CANCEL, PING, QUIT, SAVE, RESTORE = range(16, 23)  # what it is told
 STOP, LENGTH, CANCELLED = 1, 2, 3  # how a job finishes
 BAD_REQUEST, MODEL_LOAD_FAILED, CONTEXT_FULL = 1, 38, 40  # error codes, by number
 
@@ -129,9 +130,13 @@ class Engine:
         else:
             self.jobs[job.number] = job
 
-    def on_unknown(self, told):
-        if told.get("job"):  # a kind of job that came later; other messages an engine can do without
-            self.say(ERROR, job=told["job"], code=BAD_REQUEST, reason="This engine does not know this kind of job.")
+    def on_keep(self, told):
+        """Sessions in files, which are of no use here: nothing is held, and nothing can be taken."""
+        os.close(self.fds.pop())
+        if told["type"] == SAVE:
+            self.say(SAVED, job=told["job"])
+        else:
+            self.say(RESTORED, job=told["job"], code=BAD_REQUEST, reason="This engine keeps no sessions.")
 
     def on_cancel(self, told):
         if told["job"] in self.jobs:  # else it has ended, and the agent will hear so
@@ -154,13 +159,14 @@ class Engine:
 
     def run(self):
         acts = {LOAD: self.on_load, GENERATE: self.on_generate, CANCEL: self.on_cancel,
+                SAVE: self.on_keep, RESTORE: self.on_keep,
                 PING: lambda told: self.say(PONG), QUIT: lambda told: sys.exit(0)}
         self.say(HELLO, version=1, build="capitals 1", max_sequences=16)
         while True:
             # All that was said counts before the next step; without a job there is nothing to do but listen.
             while select.select([self.socket], [], [], 0 if self.jobs else None)[0]:
                 told = self.hear()
-                acts.get(told["type"], self.on_unknown)(told)
+                acts.get(told["type"], lambda told: None)(told)  # whatever else it is, a newer agent can do without
             self.step()
 
 

@@ -325,3 +325,30 @@ Test(sessions, in_any_order_of_things_the_files_are_bounded_and_what_is_restored
 	}
 	cr_assert_gt(n_restored, 100, "%zu, %zu files", n_restored, d.n);
 }
+
+/* It is deaf while it writes or reads the file; nobody else has this engine meanwhile. */
+Test(sessions, a_slow_card_is_no_hang)
+{
+	struct agent_config c = rig_config();
+	uint64_t run, sent_ms;
+
+	c.session_bytes = MAX_BYTES;
+	c.session_rest_ms = REST_MS;
+	c.token_timeout_ms = 1000;
+	rig_fini(&r);
+	rig_ready(&r, &c);
+	run = converse("alice");
+	while (sent(ENGINE_SAVE) == NULL) { /* pings are answered until then */
+		if (rig_sent(&r, ENGINE_PING) != NULL)
+			rig_engine(&r, (struct engine_msg){ .type = ENGINE_PONG });
+		r.now += 10;
+		rig_simple(&r, AGENT_EV_TICK);
+	}
+	sent_ms = r.now;
+	r.is_engine_mute = true;
+	cr_assert_null(rig_wait_for(&r, AGENT_ACT_ENGINE_KILL, 30000));
+	saved(run, 10);
+	cr_assert_not_null(rig_find(&r, AGENT_ACT_SESSION_KEEP, 0));
+	cr_assert_not_null(rig_wait_for(&r, AGENT_ACT_ENGINE_KILL, 1000), "now it is one");
+	cr_assert_leq(r.now - sent_ms, 31000);
+}
