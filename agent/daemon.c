@@ -23,6 +23,7 @@
 #include "statedir.h"
 
 #define SAMPLE_MS 2000
+#define EMBED_ROWS 512  /* of a text whose vector is wanted */
 #define FAST_ROWS 256   /* of a prompt in one pass of the engine, unless it is told otherwise */
 #define GOODBYE_MS 2000 /* for the acknowledgements of the last words */
 #define EX_SOFTWARE 70
@@ -35,7 +36,7 @@ struct daemon {
 	struct statedir *state;
 	struct agent *core;
 	struct mqtt *mqtt;
-	struct panel *panel; /* NULL: the box has none */
+	struct panel *panel;          /* NULL: the box has none */
 	struct metrics_port *metrics; /* NULL: none */
 	struct hw hw;
 	struct probes *probes;
@@ -367,6 +368,14 @@ static void find_sessions(struct daemon *d)
 		log_warn("session", "sessions.dir cannot be read: %s", strerror(-rc));
 }
 
+/* Of the widest step: the room for a text's vector is one of so many. */
+static uint64_t rows_of(const struct model_settings *m)
+{
+	uint64_t rows = m->prefill_chunk != 0 ? m->prefill_chunk : FAST_ROWS;
+
+	return m->embeddings && rows < EMBED_ROWS ? EMBED_ROWS : rows;
+}
+
 static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 {
 	const struct settings *s = d->set;
@@ -429,10 +438,10 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 			.threads = m->threads,
 			.is_pinned = m->pinned,
 			.is_lazy = !m->prewarm,
-			.exact = m->exact };
+			.exact = m->exact,
+			.embeddings = m->embeddings };
 		model_file_init(&d->files[i], m->file,
-			&(struct footprint_use){
-				m->context, m->parallel + m->keep, m->prefill_chunk != 0 ? m->prefill_chunk : FAST_ROWS });
+			&(struct footprint_use){ m->context, m->parallel + m->keep + m->embeddings, rows_of(m) });
 		if (settings_digest(m->sha256, digests[i]) == 0)
 			models[i].digest = span_mem(digests[i], sizeof(digests[i]));
 	}

@@ -115,6 +115,8 @@ static const struct config_option model_options[] = {
 		.help = "once loaded it stays so, though other models need memory" },
 	{ "exact", CONFIG_BOOL, MODEL(exact), .def = "false",
 		.help = "the same tokens from every agent, also after a failover; costs speed, see docs/ENGINE.md" },
+	{ "embeddings", CONFIG_BOOL, MODEL(embeddings), .def = "false",
+		.help = "vectors of texts, too; costs the memory of one more job or less" },
 };
 #undef T
 static const struct config_schema model_schema = { sizeof(struct model_settings), model_options,

@@ -13,7 +13,7 @@ struct model_settings {
 	uint64_t context, parallel, keep, batch_tokens, prefill_chunk, threads;
 	uint64_t prefill_gap, min_batch, max_batch, batch_wait_ms;
 	bool batch_wait_adaptive;
-	bool exact;
+	bool exact, embeddings;
 	bool pinned, prewarm;
 };
 

@@ -47,6 +47,10 @@ static const struct msg_field engine_msg_fields[] = {
 	MSG_F_UINT(T, step_rows, 46, 0, ANY),
 	MSG_F_UINT(T, n_kept, 47, 0, 4096),
 	MSG_F_BYTES(T, logprobs, 50, 0, ENGINE_MAX_OUT),
+	MSG_F_BOOL(T, embeddings, 51, 0),
+	MSG_F_UINT(T, n_embd, 52, 0, PROTO_MAX_EMBD),
+	MSG_F_TEXTS(T, inputs, 53, 0, PROTO_MAX_INPUTS),
+	MSG_F_BYTES(T, vector, 54, 0, PROTO_MAX_EMBD * sizeof(float)),
 	MSG_F_TEXTS(T, devices, 63, 0, PROTO_MAX_DEVICES),
 };
 #undef T

@@ -26,6 +26,7 @@ enum engine_msg_type {
 	ENGINE_SAVED,    /* job, tokens, size, code, reason: what came of SAVE; tokens 0: nothing was there */
 	ENGINE_RESTORED, /* job, tokens, code, reason: what came of RESTORE */
 	ENGINE_STATS,    /* threads, token_us, step_rows, n_kept: about once a second while it computes */
+	ENGINE_EMBEDDING = 10, /* job, index of a text, ids: the number of its tokens, vector */
 	/* agent -> engine */
 	ENGINE_LOAD = 16, /* with a descriptor: path (its name), n_ctx, parallel, batch_tokens, prefill_chunk, threads, fast,
 			   * keep, min_batch, max_batch, batch_wait_ms, batch_wait_adaptive, prefill_gap */
@@ -34,7 +35,8 @@ enum engine_msg_type {
 	ENGINE_PING,
 	ENGINE_QUIT,
 	ENGINE_SAVE,   /* with a descriptor: job that has ended, max_bytes: what is computed of it, to a file */
-	ENGINE_RESTORE /* with a descriptor: job that is about to come, and is served by that file */
+	ENGINE_RESTORE, /* with a descriptor: job that is about to come, and is served by that file */
+	ENGINE_EMBED = 23 /* job, inputs, index of the first one wanted: an EMBEDDING for each, then DONE */
 };
 
 struct engine_msg {
@@ -53,6 +55,7 @@ struct engine_msg {
 	uint64_t n_ctx, n_params, size;
 	struct span digest, arch;
 	bool exact; /* a job gives the same tokens on every engine of this build and file */
+	uint64_t n_embd; /* numbers of a vector; 0: EMBED is refused */
 	/* TOKENS, DONE */
 	uint64_t index;
 	const uint32_t *ids;
@@ -69,6 +72,7 @@ struct engine_msg {
 	struct span path;
 	uint64_t parallel, batch_tokens, prefill_chunk, threads; /* 0: the engine's choice */
 	bool fast; /* speed matters more than exact */
+	bool embeddings; /* room for EMBED, too */
 	uint64_t keep; /* sequences beyond parallel, for prefixes of ended jobs */
 	uint64_t min_batch, max_batch; /* sequences in a step; 0: any */
 	uint64_t batch_wait_ms;        /* new jobs wait so long for min_batch of them while none runs */
@@ -85,6 +89,10 @@ struct engine_msg {
 	const struct turn *turns;
 	size_t n_turns;
 	struct sampling sampling; /* every field set */
+	/* EMBED, EMBEDDING */
+	const struct span *inputs;
+	size_t n_inputs;
+	struct span vector; /* 32-bit floats, little-endian, of length 1 */
 	const uint32_t *prefix;
 	size_t n_prefix;
 };

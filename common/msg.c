@@ -113,6 +113,7 @@ static bool has_content(const struct msg_field *f, const void *m)
 	case MSG_ENUM: return get_enum(m, f) != 0;
 	case MSG_TEXT:
 	case MSG_JSON:
+	case MSG_FLOATS:
 	case MSG_BYTES: return get_span(m, f).n > 0;
 	case MSG_SUB: return sub_has_content(f->sub, member(m, f->offset));
 	default: return false;
@@ -180,6 +181,7 @@ static void put_field(const struct msg_field *f, const void *m, enum msg_keys ke
 	case MSG_TEXT:
 	case MSG_JSON: wire_put_text(out, get_span(m, f)); break;
 	case MSG_WEIGHTS: put_weights(f, m, keys, out); break;
+	case MSG_FLOATS:
 	case MSG_BYTES: wire_put_bytes(out, get_span(m, f)); break;
 	case MSG_SUB: put_msg(f->sub, member(m, f->offset), keys, out); break;
 	case MSG_NULL: wire_put_null(out); break;
@@ -367,6 +369,7 @@ static void get_field(struct decoder *d, const struct msg_field *f, void *m, uns
 	case MSG_TEXT: SET(struct span, get_text(d, f, depth)); break;
 	case MSG_JSON: SET(struct span, wire_get_text(&d->in, (size_t)f->max)); break;
 	case MSG_WEIGHTS: get_weights(d, f, m); break;
+	case MSG_FLOATS:
 	case MSG_BYTES: SET(struct span, wire_get_bytes(&d->in, (size_t)f->max)); break;
 	case MSG_SUB: get_msg(d, f->sub, member_mut(m, f->offset), depth + 1); break;
 	case MSG_NULL: wire_skip(&d->in, depth + 1); break;

@@ -38,6 +38,7 @@ enum msg_kind {
 	MSG_TEXTS, /* const struct span *, size_t count; max = count; each ≤ MSG_TEXT_ITEM_MAX bytes */
 	MSG_SUBS,  /* const struct *, size_t count; sub; max = count */
 	MSG_WEIGHTS, /* const struct msg_weight *, size_t count; max = count.  A map; in documents its keys are texts */
+	MSG_FLOATS, /* struct span of 32-bit floats, little-endian; max = bytes.  In JSON: a list of numbers */
 	MSG_JSON,  /* struct span, the text of a JSON value, empty for null; max = bytes.  In JSON: the value itself */
 	MSG_NULL   /* no member: always written, as null, in documents; ignored on reading */
 };
@@ -96,6 +97,7 @@ struct msg_type {
 #define MSG_F_SUBS(T, m, S, key, flags, max, type) MSG_L_(T, m, S, key, MSG_SUBS, flags, max, type)
 #define MSG_F_WEIGHTS(T, m, key, flags, max) MSG_L_(T, m, struct msg_weight, key, MSG_WEIGHTS, flags, max, NULL)
 #define MSG_F_JSON(T, m, key, flags, max) MSG_F_(T, m, struct span, key, MSG_JSON, flags, max, NULL, NULL)
+#define MSG_F_FLOATS(T, m, key, flags, max) MSG_F_(T, m, struct span, key, MSG_FLOATS, flags, max, NULL, NULL)
 #define MSG_F_NULL(label, k) { .name = (label), .key = (k), .kind = MSG_NULL }
 
 #define MSG_TYPE(label, T, table)                                                                     \

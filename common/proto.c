@@ -57,6 +57,14 @@ static const struct msg_field sampling_fields[] = {
 #undef T
 const struct msg_type sampling_type = MSG_TYPE("sampling", struct sampling, sampling_fields);
 
+#define T struct embedding
+static const struct msg_field embedding_fields[] = {
+	MSG_F_UINT(T, index, 1, MSG_REQ, PROTO_MAX_INPUTS),
+	MSG_F_FLOATS(T, embedding, 2, MSG_REQ, PROTO_MAX_EMBD * sizeof(float)),
+};
+#undef T
+const struct msg_type embedding_type = MSG_TYPE("embedding", struct embedding, embedding_fields);
+
 #define T struct json_schema
 static const struct msg_field json_schema_fields[] = {
 	MSG_F_TEXT(T, name, 1, 0, 256),
@@ -111,6 +119,7 @@ static const struct msg_field model_info_fields[] = {
 	MSG_F_UINT(T, prefill_milli, 14, 0, ANY),
 	MSG_F_UINT(T, decode_milli, 15, 0, ANY),
 	MSG_F_BOOL(T, exact, 18, 0),
+	MSG_F_UINT(T, n_embd, 19, 0, PROTO_MAX_EMBD),
 };
 #undef T
 const struct msg_type model_info_type = MSG_TYPE("model-info", struct model_info, model_info_fields);
@@ -242,6 +251,7 @@ static const struct msg_field job_fields[] = {
 	MSG_F_UINT(T, deadline_ms, JOB_DEADLINE, 0, PROTO_MAX_DEADLINE_MS),
 	MSG_F_ENUM(T, priority, JOB_PRIORITY, 0, PRIORITY_COUNT, priority_names),
 	MSG_F_TEXT(T, session, JOB_SESSION, 0, PROTO_MAX_ID),
+	MSG_F_TEXTS(T, inputs, 12, 0, PROTO_MAX_INPUTS),
 };
 #undef T
 const struct msg_type job_type = MSG_TYPE("job", struct job_msg, job_fields);
@@ -277,6 +287,7 @@ static const struct msg_field job_event_fields[] = {
 	MSG_F_UINT(T, load_percent, 15, 0, 100),
 	MSG_F_UINT(T, prefill_percent, 16, 0, 100),
 	MSG_F_BYTES(T, logprobs, 17, 0, LOGPROB_MAX_FRAME),
+	MSG_F_BYTES(T, vectors, 18, 0, LOGPROB_MAX_FRAME),
 };
 #undef T
 const struct msg_type job_event_type = MSG_TYPE("job-event", struct job_event, job_event_fields);
@@ -315,6 +326,7 @@ static const struct msg_field submit_fields[] = {
 	MSG_F_UINT(T, top_logprobs, SUBMIT_TOP_LOGPROBS, 0, LOGPROB_MAX_TOP),
 	MSG_F_TEXT(T, grammar, SUBMIT_GRAMMAR, 0, PROTO_MAX_GRAMMAR),
 	MSG_F_SUB(T, response_format, struct response_format, SUBMIT_RESPONSE_FORMAT, 0, &response_format_type),
+	MSG_F_TEXTS(T, input, SUBMIT_INPUT, MSG_OR_ONE, PROTO_MAX_INPUTS),
 };
 #undef T
 const struct msg_type submit_type = MSG_TYPE("submit", struct submit, submit_fields);
@@ -368,6 +380,7 @@ static const struct msg_field answer_fields[] = {
 	MSG_F_UINT(T, retry_after_ms, ANSWER_RETRY_AFTER, 0, UINT32_MAX),
 	MSG_F_SUBS(T, logprobs, struct logprob, ANSWER_LOGPROBS, 0, PROTO_MAX_TOKENS, &logprob_type),
 	MSG_F_UINT(T, percent, ANSWER_PERCENT, 0, 100),
+	MSG_F_SUBS(T, embeddings, struct embedding, ANSWER_EMBEDDINGS, 0, PROTO_MAX_INPUTS, &embedding_type),
 };
 #undef T
 const struct msg_type answer_type = MSG_TYPE("answer", struct answer, answer_fields);

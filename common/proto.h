@@ -32,6 +32,8 @@
 #define PROTO_MAX_LOGIT_BIAS 300 /* tokens with a bias */
 #define PROTO_MAX_GRAMMAR ((size_t)64 << 10)
 #define PROTO_MAX_SCHEMA ((size_t)64 << 10)
+#define PROTO_MAX_INPUTS 256 /* texts of one embedding job */
+#define PROTO_MAX_EMBD 12288 /* numbers of a vector */
 #define PROTO_MAX_TURNS 1024
 #define PROTO_MAX_FRAME_TOKENS 4096
 #define PROTO_MAX_TOPIC 256
@@ -117,6 +119,12 @@ struct response_format {
 	struct span schema; /* of a json_object: JSON, as llama-server takes it */
 };
 
+struct embedding { /* of one text */
+	uint64_t has;
+	uint64_t index; /* of the text in the request */
+	struct span embedding; /* 32-bit floats, little-endian */
+};
+
 struct usage {
 	uint64_t has;
 	uint64_t prompt_tokens, cached_tokens, completion_tokens;
@@ -145,6 +153,7 @@ struct model_info {
 	bool pinned;     /* stays loaded */
 	uint64_t prefill_milli, decode_milli; /* tokens a second x 1000 of one stream, measured when first loaded; 0: not yet */
 	bool exact; /* equal engines that say so give equal tokens, also after a failover */
+	uint64_t n_embd; /* numbers of a vector; 0: it makes none */
 };
 enum { MODEL_INFO_SLOTS = 10 };
 
@@ -263,6 +272,8 @@ struct job_msg {
 	uint64_t deadline_ms; /* what is left of it; 0: none */
 	unsigned priority;
 	struct span session;
+	const struct span *inputs; /* an embedding job: texts to make vectors of; an index is one of them */
+	size_t n_inputs;
 };
 enum { JOB_ID = 1, JOB_ATTEMPT, JOB_EPOCH, JOB_MODEL, JOB_PROMPT, JOB_TURNS, JOB_SAMPLING, JOB_PREFIX, JOB_DEADLINE, JOB_PRIORITY,
        JOB_SESSION };
@@ -322,6 +333,7 @@ struct job_event {
 	uint64_t queue_ms;   /* waited in the agent */
 	uint64_t load_percent, prefill_percent; /* PROGRESS */
 	struct span logprobs; /* TOKENS: a sequence of token-prob, one for each id; or empty */
+	struct span vectors;  /* TOKENS of an embedding job: one for each id, which is the number of its tokens */
 };
 enum { JOB_EVENT_LOAD_PERCENT = 15 };
 
@@ -347,6 +359,8 @@ struct submit {
 	uint64_t top_logprobs;
 	struct span grammar;
 	struct response_format response_format; /* the shell turns it into grammar before the core sees it */
+	const struct span *input; /* instead of a prompt: texts to make vectors of */
+	size_t n_input;
 	bool stream;
 	struct span session;
 	unsigned priority;
@@ -361,7 +375,7 @@ enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_T
        SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
        SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
        SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS,
-       SUBMIT_GRAMMAR, SUBMIT_RESPONSE_FORMAT };
+       SUBMIT_GRAMMAR, SUBMIT_RESPONSE_FORMAT, SUBMIT_INPUT };
 /* The sampling part, with presence kept (a field not there stays not there). */
 struct sampling submit_sampling(const struct submit *s);
 
@@ -408,12 +422,16 @@ struct answer {
 	const struct logprob *logprobs; /* TOKENS, DONE, where asked for */
 	size_t n_logprobs;
 	struct span probs; /* what logprobs is to be made of, by whoever writes the document */
+	const struct embedding *embeddings; /* DONE */
+	size_t n_embeddings;
+	struct span vectors; /* what they are to be made of: n of one size */
+	size_t n_vectors;
 };
 enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION, ANSWER_STATE, ANSWER_INDEX, ANSWER_N, ANSWER_TEXT,
        ANSWER_FINISH, ANSWER_USAGE, ANSWER_RECEIPT, ANSWER_CODE, ANSWER_MESSAGE, ANSWER_RETRY_AFTER,
-       ANSWER_LOGPROBS, ANSWER_PERCENT };
+       ANSWER_LOGPROBS, ANSWER_PERCENT, ANSWER_EMBEDDINGS };
 
-extern const struct msg_type json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
+extern const struct msg_type embedding_type, json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
 	receipt_type, answer_type, sensors_type;
 

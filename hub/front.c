@@ -256,6 +256,11 @@ static void serve_completion(struct front *f, struct http_call *c)
 	submit(f, c, OPENAI_COMPLETION);
 }
 
+static void serve_embeddings(struct front *f, struct http_call *c)
+{
+	submit(f, c, OPENAI_EMBEDDING);
+}
+
 static void serve_models(struct front *f, struct http_call *c)
 {
 	api_models(f->server, f->created, &f->doc);
@@ -382,6 +387,7 @@ static const struct route {
 } routes[] = {
 	{ "/v1/chat/completions", false, true, serve_chat },
 	{ "/v1/completions", false, true, serve_completion },
+	{ "/v1/embeddings", false, true, serve_embeddings },
 	{ "/v1/models", false, false, serve_models },
 	{ "/v1/models/", true, false, serve_model },
 	{ "/api/v1/status", false, false, serve_status },

@@ -25,14 +25,29 @@ struct span reply_content_type(const struct hub_reply *reply)
 	return (reply->format & REPLY_CBOR) != 0 ? SPAN("application/cbor") : SPAN("application/json");
 }
 
+size_t reply_vectors(const struct answer *a, struct embedding ret[PROTO_MAX_INPUTS])
+{
+	size_t n = a->n_vectors < PROTO_MAX_INPUTS ? a->n_vectors : PROTO_MAX_INPUTS;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t size = a->vectors.n / a->n_vectors;
+
+		ret[i] = (struct embedding){ .index = i, .embedding = span_mem(a->vectors.p + i * size, size) };
+	}
+	return n;
+}
+
 int reply_encode(const struct hub_reply *reply, const struct answer *a, struct buf *out)
 {
 	struct answer doc = *a;
+	struct embedding vectors[PROTO_MAX_INPUTS];
 	struct logprobs probs;
 	int rc = logprobs_read(a->probs, &probs);
 
 	if (rc < 0)
 		return rc;
+	doc.embeddings = vectors;
+	doc.n_embeddings = reply_vectors(a, vectors);
 	doc.logprobs = probs.items;
 	doc.n_logprobs = probs.n_items;
 	rc = (reply->format & REPLY_CBOR) != 0 ? msg_encode(&answer_type, &doc, MSG_KEYS_TEXT, out)

@@ -47,6 +47,8 @@ enum intake_kind intake_take(const char *prefix, const struct mq_msg *msg, struc
 
 /* The topic an answer goes to; ERR_TOOBIG when it does not fit. */
 int reply_topic(const struct hub_reply *reply, struct span job, struct topic *ret);
+/* The vectors of an answer, each by itself; returns how many. */
+size_t reply_vectors(const struct answer *a, struct embedding ret[PROTO_MAX_INPUTS]);
 /* Appends the document. */
 int reply_encode(const struct hub_reply *reply, const struct answer *a, struct buf *out);
 struct span reply_content_type(const struct hub_reply *reply);

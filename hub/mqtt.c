@@ -136,7 +136,8 @@ static int encode_answer(struct mqtt *m, const struct hub_reply *reply, bool is_
 	if (rc == 0 && m->buf.n <= PAYLOAD_MAX)
 		return 0;
 	buf_reset(&m->buf);
-	a.text = a.probs = SPAN_NONE;
+	a.text = a.probs = a.vectors = SPAN_NONE;
+	a.n_vectors = 0;
 	a.has &= ~((uint64_t)1 << ANSWER_TEXT);
 	if (!is_stream || a.type != ANSWER_DONE)
 		a = (struct answer){ .type = ANSWER_ERROR,

@@ -5,6 +5,7 @@
 
 #include "doc.h"
 #include "format.h"
+#include "vectors.h"
 #include "sha256.h"
 
 #define KEY_MAX 512
@@ -140,6 +141,11 @@ static const char *unsupported(const struct openai_request *r, const char **ret_
 		{ "suffix", r->suffix.n > 0, "filling in is not supported" },
 		{ "echo", r->echo, "the prompt is not repeated in the answer" },
 		{ "prompt", r->n_prompt > 1, "one prompt a request" },
+		{ "dimensions", r->dimensions > 0, "a vector has as many numbers as the model gives it" },
+		{ "encoding_format",
+			r->encoding_format.n > 0 && !span_is(r->encoding_format, "float") &&
+				!span_is(r->encoding_format, "base64"),
+			"float or base64" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -304,6 +310,7 @@ static int to_submit(enum openai_kind kind, const struct openai_request *r, stru
 		s->prompt = r->prompt[0];
 		msg_set(s, SUBMIT_PROMPT); /* an empty one is a prompt too */
 	}
+	s->input = r->input, s->n_input = r->n_input;
 	copy_numbers(r, s);
 	copy_flag(r, OAI_IGNORE_EOS, r->ignore_eos, s, SUBMIT_IGNORE_EOS, &s->ignore_eos);
 	copy_flag(r, OAI_CACHE_PROMPT, r->cache_prompt, s, SUBMIT_CACHE_PROMPT, &s->cache_prompt);
@@ -320,11 +327,12 @@ static int to_submit(enum openai_kind kind, const struct openai_request *r, stru
 int openai_decode(enum openai_kind kind, struct span body, struct arena *arena, size_t pending_max,
 	struct openai_call *ret_call, struct submit *ret, struct openai_fault *ret_fault)
 {
+	static const struct msg_type *const types[] = { &openai_chat_request_type, &openai_completion_request_type,
+		&openai_embedding_request_type };
 	struct openai_request r;
 	struct submit s = { 0 };
 	const char *field;
-	int rc = json_decode(
-		kind == OPENAI_CHAT ? &openai_chat_request_type : &openai_completion_request_type, body, arena, &r, &field);
+	int rc = json_decode(types[kind], body, arena, &r, &field);
 
 	if (rc < 0) {
 		*ret_fault = decode_fault(rc, field);
@@ -337,6 +345,7 @@ int openai_decode(enum openai_kind kind, struct span body, struct arena *arena, 
 		.stream = r.stream,
 		.include_usage = r.stream_options.include_usage,
 		.logprobs = s.logprobs,
+		.base64 = span_is(r.encoding_format, "base64"),
 		.pending = BUF_INIT(pending_max),
 		.probs = BUF_INIT(pending_max) };
 	(void)span_copy(r.model, ret_call->model, sizeof(ret_call->model)); /* its length was checked */
@@ -500,7 +509,7 @@ static struct span logprobs_doc(struct openai_call *c, struct span probs, struct
 	return ret->err == 0 ? buf_span(ret) : SPAN_NONE;
 }
 
-void openai_whole(struct openai_call *c, const struct answer *done, struct buf *out)
+static void add_answer(struct openai_call *c, const struct answer *done, struct buf *out)
 {
 	struct buf logprobs;
 	struct names names;
@@ -515,6 +524,14 @@ void openai_whole(struct openai_call *c, const struct answer *done, struct buf *
 	add_timings(done, &a);
 	doc_add(c->kind == OPENAI_CHAT ? &openai_chat_type : &openai_completion_type, &a, out);
 	buf_fini(&logprobs);
+}
+
+void openai_whole(struct openai_call *c, const struct answer *done, struct buf *out)
+{
+	if (c->kind == OPENAI_EMBEDDING)
+		vectors_doc(c, done, out);
+	else
+		add_answer(c, done, out);
 }
 
 static void add_event(

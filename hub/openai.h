@@ -10,7 +10,7 @@
 #include "id.h"
 #include "openai_proto.h"
 
-enum openai_kind { OPENAI_CHAT, OPENAI_COMPLETION };
+enum openai_kind { OPENAI_CHAT, OPENAI_COMPLETION, OPENAI_EMBEDDING };
 
 /* Why a request is refused or a job ended badly, as these clients are told. */
 struct openai_fault {
@@ -32,7 +32,7 @@ struct openai_call {
 	char job[ID_LEN + 1];
 	char model[PROTO_MAX_NAME + 1];
 	char fingerprint[64];
-	bool logprobs;
+	bool logprobs, base64;
 	uint64_t text_offset; /* characters of text that were told with logprobs, for completions */
 	struct buf pending;   /* text not yet made into a part */
 	struct buf probs;     /* and what its logprobs are made of */

@@ -62,7 +62,20 @@ static const struct msg_field completion_request_fields[] = {
 	MSG_F_BOOL(T, echo, OAI_ECHO, 0),
 	MSG_F_UINT(T, best_of, OAI_BEST_OF, 0, ANY),
 };
+static const struct msg_field embedding_request_fields[] = {
+	MSG_F_TEXT(T, model, OAI_MODEL, 0, PROTO_MAX_NAME),
+	MSG_F_TEXTS(T, input, OAI_INPUT, MSG_REQ | MSG_OR_ONE, PROTO_MAX_INPUTS),
+	MSG_F_TEXT(T, encoding_format, OAI_ENCODING_FORMAT, 0, 64),
+	MSG_F_UINT(T, dimensions, OAI_DIMENSIONS, 0, ANY),
+	MSG_F_TEXT(T, user, OAI_USER, 0, NAME_MAX_BYTES),
+	MSG_F_ENUM(T, priority, OAI_PRIORITY, 0, PRIORITY_COUNT, priority_names),
+	MSG_F_UINT(T, deadline_ms, OAI_DEADLINE, 0, PROTO_MAX_DEADLINE_MS),
+	MSG_F_TEXTS(T, require, OAI_REQUIRE, 0, PROTO_MAX_LABELS),
+	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),
+};
 #undef T
+const struct msg_type openai_embedding_request_type =
+	MSG_TYPE("embedding-request", struct openai_request, embedding_request_fields);
 const struct msg_type openai_chat_request_type = MSG_TYPE("chat-request", struct openai_request, chat_request_fields);
 const struct msg_type openai_completion_request_type =
 	MSG_TYPE("completion-request", struct openai_request, completion_request_fields);
@@ -188,6 +201,43 @@ const struct msg_type openai_chat_part_type = MSG_TYPE("chat.completion.chunk", 
 const struct msg_type openai_chat_end_type = MSG_TYPE("chat.completion.chunk", T, chat_end_fields);
 const struct msg_type openai_completion_part_type = MSG_TYPE("text_completion", T, completion_part_fields);
 #undef T
+
+/* A vector is told in one of two forms: a table for each. */
+/* clang-format off */
+#define T struct openai_vector
+#define VECTOR_FIELDS MSG_F_TEXT(T, object, 1, MSG_REQ, 16), MSG_F_UINT(T, index, 2, MSG_REQ, ANY)
+static const struct msg_field vector_fields[] = {
+	VECTOR_FIELDS,
+	MSG_F_FLOATS(T, embedding, 3, MSG_REQ, SIZE_MAX),
+};
+static const struct msg_field vector_base64_fields[] = {
+	VECTOR_FIELDS,
+	{ .name = "embedding", .key = 3, .kind = MSG_TEXT, .flags = MSG_REQ, .offset = offsetof(T, base64), .max = SIZE_MAX },
+};
+static const struct msg_type vector_type = MSG_TYPE("vector", T, vector_fields);
+static const struct msg_type vector_base64_type = MSG_TYPE("vector", T, vector_base64_fields);
+#undef T
+static const struct msg_field embedding_usage_fields[] = {
+	MSG_F_UINT(struct openai_embedding_usage, prompt_tokens, 1, MSG_REQ, ANY),
+	MSG_F_UINT(struct openai_embedding_usage, total_tokens, 2, MSG_REQ, ANY),
+};
+static const struct msg_type embedding_usage_type =
+	MSG_TYPE("usage", struct openai_embedding_usage, embedding_usage_fields);
+#define T struct openai_embeddings
+#define EMBEDDINGS_FIELDS(vector)                                                                       \
+	{                                                                                               \
+		MSG_F_TEXT(T, object, 1, MSG_REQ, 16),                                                  \
+		MSG_F_SUBS(T, data, struct openai_vector, 2, MSG_REQ, PROTO_MAX_INPUTS, &(vector)),     \
+		MSG_F_TEXT(T, model, 3, MSG_REQ, PROTO_MAX_NAME),                                       \
+		MSG_F_SUB(T, usage, struct openai_embedding_usage, 4, MSG_REQ, &embedding_usage_type),  \
+		MSG_F_SUB(T, shoal, struct receipt, 5, 0, &receipt_type),                               \
+	}
+static const struct msg_field embeddings_fields[] = EMBEDDINGS_FIELDS(vector_type);
+static const struct msg_field embeddings_base64_fields[] = EMBEDDINGS_FIELDS(vector_base64_type);
+const struct msg_type openai_embeddings_type = MSG_TYPE("embeddings", T, embeddings_fields);
+const struct msg_type openai_embeddings_base64_type = MSG_TYPE("embeddings", T, embeddings_base64_fields);
+#undef T
+/* clang-format on */
 
 /* "param" is null, not absent, when the fault is not about one field: a table for each. */
 #define T struct openai_error

@@ -60,6 +60,11 @@ struct openai_request {
 	size_t n_logit_bias;
 	bool chat_logprobs;
 	uint64_t top_logprobs, logprobs;
+	/* embeddings */
+	const struct span *input;
+	size_t n_input;
+	struct span encoding_format;
+	uint64_t dimensions;
 };
 enum {
 	OAI_MODEL = 1,
@@ -98,7 +103,10 @@ enum {
 	OAI_LOGPROBS,
 	OAI_ECHO,
 	OAI_BEST_OF,
-	OAI_TOP_LOGPROBS
+	OAI_TOP_LOGPROBS,
+	OAI_INPUT,
+	OAI_ENCODING_FORMAT,
+	OAI_DIMENSIONS
 };
 
 /* ---- answers ---- */
@@ -168,6 +176,27 @@ enum {
 	OAI_ANSWER_SHOAL
 };
 
+struct openai_vector { /* embedding or base64 */
+	uint64_t has;
+	struct span object;
+	uint64_t index;
+	struct span embedding, base64;
+};
+
+struct openai_embedding_usage {
+	uint64_t has;
+	uint64_t prompt_tokens, total_tokens;
+};
+
+struct openai_embeddings {
+	uint64_t has;
+	struct span object, model;
+	const struct openai_vector *data;
+	size_t n_data;
+	struct openai_embedding_usage usage;
+	struct receipt shoal;
+};
+
 struct openai_error {
 	uint64_t has;
 	struct span message, type, param, code;
@@ -195,7 +224,9 @@ struct openai_models {
 	size_t n_data;
 };
 
-extern const struct msg_type openai_chat_request_type, openai_completion_request_type;
+extern const struct msg_type openai_chat_request_type, openai_completion_request_type, openai_embedding_request_type;
+/* Vectors as lists of numbers; as text. */
+extern const struct msg_type openai_embeddings_type, openai_embeddings_base64_type;
 /* Whole answers; parts of a stream, before and at its end; the part with the usage only. */
 extern const struct msg_type openai_chat_type, openai_completion_type, openai_chat_part_type, openai_chat_end_type,
 	openai_completion_part_type;

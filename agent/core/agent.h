@@ -31,6 +31,7 @@ struct agent_model {
 	uint64_t prefill_gap, min_batch, max_batch, batch_wait_ms;
 	bool batch_wait_adaptive;
 	bool exact; /* else its engine is told to be fast */
+	bool embeddings;
 	bool is_pinned; /* stays loaded, whoever else needs memory */
 	bool is_lazy;   /* loaded when the first job for it comes, not at the start */
 };

@@ -49,7 +49,8 @@ struct piece { /* what the engine said in one message; ends, counted from the at
 /* The tokens of one attempt. Kept whole until the hub has confirmed the end. */
 struct stream {
 	struct buf text, ids, pieces;
-	struct buf probs; /* logprobs of all tokens, or nothing */
+	struct buf probs; /* logprobs of all tokens, or vectors of all texts, or nothing */
+	bool is_vectors;
 	uint32_t first; /* index of the first token: the length of the prefix */
 	size_t n_sent;  /* pieces sent */
 	/* Ends (indices) of frames sent and not acknowledged, oldest first. */
@@ -190,7 +191,7 @@ struct engine {
 	/* Of its model, as the registration says it. */
 	bool has_failed; /* and was not ready since */
 	enum code fail_code;
-	uint64_t n_ctx, n_params, size, percent;
+	uint64_t n_ctx, n_params, size, percent, n_embd;
 	bool is_exact;
 	uint8_t digest[SHA256_SIZE];
 	struct span known_digest; /* points at digest or is empty */

@@ -74,17 +74,26 @@ static void generate(struct engine *e, struct job *j)
 {
 	const struct job_msg *msg = j->msg;
 	struct engine_msg *m;
-	struct session *s = sessions_begin(e, msg, e->agent->next_run + 1);
+	bool is_embedding = msg->n_inputs > 0; /* which goes on with no conversation */
+	struct session *s = !is_embedding ? sessions_begin(e, msg, e->agent->next_run + 1) : NULL;
 
 	job_unqueue(j);
 	m = begin_run(e, j, j->msg_size, &msg->sampling);
 	run_find(e, m->job)->session = s;
+	e->used_ms = now_of(e);
+	if (is_embedding) { /* texts before the prefix's end are known already */
+		m->type = ENGINE_EMBED;
+		m->inputs = msg->inputs;
+		m->n_inputs = msg->n_inputs;
+		m->index = msg->n_prefix;
+		m->sampling = (struct sampling){ .has = 0 };
+		return;
+	}
 	m->prompt = msg->prompt;
 	m->turns = msg->turns;
 	m->n_turns = msg->n_turns;
 	m->prefix = msg->prefix;
 	m->n_prefix = msg->n_prefix;
-	e->used_ms = now_of(e);
 }
 
 uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s)
@@ -268,6 +277,7 @@ static int hello(struct engine *e, const struct agent_event *in)
 	load->batch_wait_adaptive = e->model.batch_wait_adaptive;
 	load->threads = e->model.threads;
 	load->fast = !e->model.exact;
+	load->embeddings = e->model.embeddings;
 	return 0;
 }
 
@@ -294,6 +304,7 @@ static int loaded(struct engine *e, const struct agent_event *in)
 		return 0;
 	}
 	e->n_ctx = m->n_ctx;
+	e->n_embd = m->n_embd;
 	e->n_params = m->n_params;
 	e->is_exact = m->exact;
 	e->size = m->size;
@@ -609,7 +620,8 @@ static enum engine_ev event_of(const struct engine_msg *m)
 	case ENGINE_HELLO: return ENGINE_EV_HELLO;
 	case ENGINE_PROGRESS: return ENGINE_EV_PROGRESS;
 	case ENGINE_LOADED: return ENGINE_EV_LOADED;
-	case ENGINE_TOKENS: return ENGINE_EV_TOKENS;
+	case ENGINE_TOKENS:
+	case ENGINE_EMBEDDING: return ENGINE_EV_TOKENS;
 	case ENGINE_DONE: return ENGINE_EV_DONE;
 	case ENGINE_ERROR: return ENGINE_EV_ERROR;
 	case ENGINE_PONG: return ENGINE_EV_PONG;

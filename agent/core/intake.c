@@ -17,6 +17,8 @@ static size_t text_bytes(const struct job_msg *m)
 		n += m->turns[i].role.n + m->turns[i].content.n;
 	for (size_t i = 0; i < m->sampling.n_stop; i++)
 		n += m->sampling.stop[i].n;
+	for (size_t i = 0; i < m->n_inputs; i++)
+		n += m->inputs[i].n;
 	return n;
 }
 
@@ -34,11 +36,12 @@ static struct span put_text(char **at, struct span s)
 static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 {
 	size_t lists = m->n_turns * sizeof(struct turn) + m->sampling.n_stop * sizeof(struct span) +
-		       m->n_prefix * sizeof(uint32_t) + m->sampling.n_logit_bias * sizeof(struct msg_weight);
-	struct arena mem = { .cap = sizeof(*m) + lists + text_bytes(m) + 6 * (size_t)16 };
+		       m->n_prefix * sizeof(uint32_t) + m->sampling.n_logit_bias * sizeof(struct msg_weight) +
+		       m->n_inputs * sizeof(struct span);
+	struct arena mem = { .cap = sizeof(*m) + lists + text_bytes(m) + 7 * (size_t)16 };
 	struct job_msg *copy;
 	struct turn *turns;
-	struct span *stop;
+	struct span *stop, *inputs;
 	struct msg_weight *biases;
 	uint32_t *prefix;
 	char *at;
@@ -51,6 +54,7 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 	stop = arena_alloc(&mem, m->sampling.n_stop, sizeof(*stop));
 	prefix = arena_alloc(&mem, m->n_prefix, sizeof(*prefix));
 	biases = arena_alloc(&mem, m->sampling.n_logit_bias, sizeof(*biases));
+	inputs = arena_alloc(&mem, m->n_inputs, sizeof(*inputs));
 	at = arena_alloc(&mem, text_bytes(m), 1);
 	assert(at != NULL);
 	copy->prompt = put_text(&at, m->prompt);
@@ -64,6 +68,10 @@ static struct job_msg *msg_copy(const struct job_msg *m, size_t *ret_size)
 		memcpy(prefix, m->prefix, m->n_prefix * sizeof(*prefix));
 	if (m->sampling.n_logit_bias > 0)
 		memcpy(biases, m->sampling.logit_bias, m->sampling.n_logit_bias * sizeof(*biases));
+	for (size_t i = 0; i < m->n_inputs; i++)
+		inputs[i] = put_text(&at, m->inputs[i]);
+	copy->inputs = inputs;
+	copy->n_inputs = m->n_inputs;
 	copy->turns = turns;
 	copy->n_turns = m->n_turns;
 	copy->prefix = prefix;
@@ -88,7 +96,8 @@ static struct refusal check_msg(struct agent *a, const struct job_msg *m)
 	if (m->n_prefix >= PROTO_MAX_TOKENS)
 		return (struct refusal){ CODE_TOO_LARGE, SPAN("the answer has reached its greatest length") };
 	/* As CBOR: heads of texts, turns and lists, and up to 5 bytes a token of the prefix. */
-	if (text_bytes(m) + 32 * (m->n_turns + m->sampling.n_stop + m->sampling.n_logit_bias) + 5 * m->n_prefix + 1024 >
+	if (text_bytes(m) + 32 * (m->n_turns + m->n_inputs + m->sampling.n_stop + m->sampling.n_logit_bias) +
+			5 * m->n_prefix + 1024 >
 		ENGINE_MAX_IN)
 		return (struct refusal){ CODE_TOO_LARGE, SPAN("the request does not fit a message to the engine") };
 	return (struct refusal){ CODE_OK, SPAN_NONE };
@@ -104,8 +113,7 @@ static struct refusal check_room(struct agent *a, const struct engine *e, const 
 {
 	bool is_ready = e->state == ENGINE_STATE_READY;
 	/* Those that will run as soon as their model is loaded do not count as waiting. */
-	bool has_to_wait =
-		is_ready ? e->n_queued > 0 || engine_n_jobs(e) >= e->parallel : e->n_queued >= e->n_runs;
+	bool has_to_wait = is_ready ? e->n_queued > 0 || engine_n_jobs(e) >= e->parallel : e->n_queued >= e->n_runs;
 
 	if (has_to_wait && a->queued_bytes + text_bytes(m) > QUEUED_BYTES_MAX)
 		return (struct refusal){ CODE_QUEUE_FULL, SPAN("the waiting jobs fill the memory kept for them") };
@@ -128,6 +136,9 @@ static struct refusal admit(struct agent *a, const struct job_msg *m, struct eng
 		return (struct refusal){ CODE_NO_AGENT, SPAN("the agent takes no new jobs: it is draining") };
 	if (e == NULL)
 		return (struct refusal){ CODE_MODEL_UNKNOWN, SPAN("the agent is not configured for this model") };
+	if (m->n_inputs > 0 && !e->model.embeddings)
+		return (struct refusal){ CODE_MODEL_NOT_LOADED,
+			SPAN("the agent makes no vectors with this model: set embeddings = true of it") };
 	if (e->is_quarantined)
 		return (struct refusal){ e->fail_code, OUT_TEXT(a, "%s", e->reason) };
 	if (e->has_failed && !e->is_short && e->state != ENGINE_STATE_READY)

@@ -118,7 +118,8 @@ static void fill_infos(struct agent *a)
 			.pinned = e->model.is_pinned,
 			.prefill_milli = is_measured(e) ? e->bench.result.prefill_milli : 0,
 			.decode_milli = is_measured(e) ? e->bench.result.decode_milli : 0,
-			.exact = e->is_exact };
+			.exact = e->is_exact,
+			.n_embd = e->n_embd };
 		msg_set(&a->infos[i], MODEL_INFO_SLOTS);
 	}
 }

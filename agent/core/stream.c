@@ -51,25 +51,27 @@ size_t stream_bytes(const struct stream *s)
 int stream_add(struct stream *s, const struct engine_msg *m)
 {
 	struct piece end = end_of(s, n_pieces(s));
+	struct span probs = m->type == ENGINE_EMBEDDING ? m->vector : m->logprobs;
 
 	if (s->first + end.tokens_end + m->n_ids > PROTO_MAX_TOKENS || end.text_end + m->text.n > PROTO_MAX_ANSWER ||
-		end.probs_end + m->logprobs.n > LOGPROB_MAX_BYTES)
+		end.probs_end + probs.n > LOGPROB_MAX_BYTES)
 		return ERR_TOOBIG;
 	end.tokens_end += (uint32_t)m->n_ids;
 	end.text_end += (uint32_t)m->text.n;
-	end.probs_end += (uint32_t)m->logprobs.n;
+	end.probs_end += (uint32_t)probs.n;
+	s->is_vectors = m->type == ENGINE_EMBEDDING;
 	(void)buf_reserve(&s->text, m->text.n); /* each tells by its err */
 	(void)buf_reserve(&s->ids, m->n_ids * sizeof(uint32_t));
 	(void)buf_reserve(&s->pieces, sizeof(end));
-	if (m->logprobs.n > 0)
-		(void)buf_reserve(&s->probs, m->logprobs.n);
+	if (probs.n > 0)
+		(void)buf_reserve(&s->probs, probs.n);
 	if (s->text.err != 0 || s->ids.err != 0 || s->pieces.err != 0 || s->probs.err != 0)
 		return ERR_NOMEM;
 	buf_add_span(&s->text, m->text);
 	buf_add(&s->ids, m->ids, m->n_ids * sizeof(uint32_t));
 	buf_add(&s->pieces, &end, sizeof(end));
-	if (m->logprobs.n > 0)
-		buf_add_span(&s->probs, m->logprobs);
+	if (probs.n > 0)
+		buf_add_span(&s->probs, probs);
 	return 0;
 }
 
@@ -153,9 +155,10 @@ static void say_tokens(struct agent *a, struct job *j)
 	e->n_ids = to.tokens_end - from.tokens_end;
 	e->text = span_mem(s->text.p + from.text_end, to.text_end - from.text_end);
 	if (to.probs_end > from.probs_end)
-		e->logprobs = span_mem(s->probs.p + from.probs_end, to.probs_end - from.probs_end);
+		*(s->is_vectors ? &e->vectors : &e->logprobs) =
+			span_mem(s->probs.p + from.probs_end, to.probs_end - from.probs_end);
 	s->flying[s->n_flying++] = s->first + to.tokens_end;
-	a->bytes_left -= min_u64(e->text.n + e->logprobs.n, a->bytes_left);
+	a->bytes_left -= min_u64(e->text.n + e->logprobs.n + e->vectors.n, a->bytes_left);
 	a->counters.frames++;
 }
 

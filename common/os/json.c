@@ -114,6 +114,24 @@ static int read_hex(struct reader *r, const json_t *v, uint64_t max, struct span
 	return 0;
 }
 
+static int read_floats(struct reader *r, const json_t *v, uint64_t max, struct span *ret)
+{
+	size_t n = json_array_size(v);
+	float *p;
+
+	if (!json_is_array(v))
+		return ERR_TYPE;
+	if (n * sizeof(*p) > max || (p = room(r, n, sizeof(*p))) == NULL)
+		return ERR_TOOBIG;
+	for (size_t i = 0; i < n; i++) {
+		if (!json_is_number(json_array_get(v, i)))
+			return ERR_TYPE;
+		p[i] = (float)json_number_value(json_array_get(v, i));
+	}
+	*ret = span_mem(p, n * sizeof(*p));
+	return 0;
+}
+
 static int read_enum(const struct msg_field *f, const json_t *v, void *m)
 {
 	if (!json_is_string(v))
@@ -237,6 +255,10 @@ static int read_value(struct reader *r, const struct msg_field *f, const json_t 
 		return rc;
 	case MSG_BYTES:
 		rc = read_hex(r, v, f->max, &s);
+		SET(struct span, s);
+		return rc;
+	case MSG_FLOATS:
+		rc = read_floats(r, v, f->max, &s);
 		SET(struct span, s);
 		return rc;
 	case MSG_SUB: return read_msg(r, f->sub, v, (char *)m + f->offset, depth);
@@ -368,6 +390,27 @@ static void put_hex(struct buf *out, struct span s)
 	T name;                                                                                                             \
 	memcpy(&name, (const char *)m + f->offset, sizeof(name))
 
+/* The fewest digits that read back as the same. */
+static void put_floats(struct buf *out, struct span s)
+{
+	buf_add(out, "[", 1);
+	for (size_t i = 0; i < s.n / sizeof(float); i++) {
+		char text[32];
+		float v;
+
+		memcpy(&v, s.p + i * sizeof(v), sizeof(v));
+		if (!isfinite(v))
+			v = 0; /* JSON cannot say it */
+		for (int digits = 6; digits <= 9; digits++) {
+			(void)snprintf(text, sizeof(text), "%.*g", digits, (double)v);
+			if (strtof(text, NULL) == v)
+				break;
+		}
+		buf_addf(out, "%s%s", i > 0 ? "," : "", text);
+	}
+	buf_add(out, "]", 1);
+}
+
 static void put_weights(const struct msg_field *f, const void *m, struct buf *out)
 {
 	GET(const struct msg_weight *, items);
@@ -438,6 +481,11 @@ static void put_value(const struct msg_field *f, const void *m, struct buf *out)
 	case MSG_BYTES: {
 		GET(struct span, v);
 		put_hex(out, v);
+		break;
+	}
+	case MSG_FLOATS: {
+		GET(struct span, v);
+		put_floats(out, v);
 		break;
 	}
 	case MSG_JSON: {

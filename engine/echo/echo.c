@@ -36,6 +36,7 @@
 #define N_CANDIDATES 4
 #define MAX_PICKED 64 /* rows of a step that want logits */
 #define NEVER UINT64_MAX
+#define N_EMBD 8
 #define LINE_MAX_BYTES 1024
 
 /* Token ids: 0..255 bytes of a prompt, then control tokens, then pieces. */
@@ -238,6 +239,7 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 		.n_params = N_TOKENS,
 		.size = sizeof(pieces),
 		.arch = "echo",
+		.n_embd = config->embeds ? N_EMBD : 0,
 		.is_exact = !config->is_fast,
 		.can_cut = true };
 	*ret = m;
@@ -332,6 +334,26 @@ static int take_token(struct model *m, struct sequence *q, uint32_t id)
 	q->hash = rng_mix(q->hash, id);
 	q->n_answer += q->is_answer;
 	q->is_answer = q->is_answer || id == TOKEN_PROMPT_END;
+	return 0;
+}
+
+/* Made up from the tokens, of length 1. */
+int model_embed(struct model *m, const uint32_t *tokens, size_t n, float *ret)
+{
+	uint64_t hash = 0;
+	double sum = 0;
+
+	if (m->facts.n_embd == 0 || n == 0 || n > MODEL_EMBED_TOKENS)
+		return ERR_RANGE;
+	for (size_t i = 0; i < n; i++)
+		hash = rng_mix(hash, tokens[i]);
+	for (size_t i = 0; i < N_EMBD; i++) {
+		ret[i] = (float)(rng_mix(hash, i) >> 40) - 0x800000;
+		sum += (double)ret[i] * (double)ret[i];
+	}
+	for (size_t i = 0; i < N_EMBD; i++)
+		ret[i] = (float)((double)ret[i] / sqrt(sum));
+	sleep_us(m->set.delay_us);
 	return 0;
 }
 

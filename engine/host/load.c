@@ -48,6 +48,7 @@ void load_config(const struct engine_msg *load, struct model_config *config)
 	config->n_parallel = or_default(load->parallel, DEFAULT_SEQUENCES);
 	config->n_sequences = config->n_parallel + (size_t)load->keep;
 	config->is_fast = load->fast;
+	config->embeds = load->embeddings;
 	config->chunk = or_default(load->prefill_chunk, load->fast ? DEFAULT_FAST_CHUNK : MODEL_EXACT_ROWS);
 	if (!load->fast && config->chunk > MODEL_EXACT_ROWS)
 		config->chunk = MODEL_EXACT_ROWS;

@@ -31,6 +31,7 @@ struct model_config {
 	size_t batch_tokens;           /* rows of one model_compute() at most */
 	size_t chunk;                  /* rows of one sequence in it at most */
 	size_t n_threads, max_threads; /* at first; that model_set_threads() may ask for */
+	bool embeds;                   /* model_embed() is wanted, too */
 	bool is_fast;                  /* speed matters more than the same bits in every attempt */
 	bool (*on_progress)(void *ctx, double share); /* while loading, 0..1; false: give up */
 	void *ctx;
@@ -42,6 +43,7 @@ struct model_facts {
 	char arch[PROTO_MAX_NAME];
 	bool is_exact; /* a row gives the same bits whatever is computed beside it */
 	bool can_cut;  /* a sequence can be cut back to its first tokens */
+	size_t n_embd; /* numbers of a vector; 0: model_embed() was not wanted */
 };
 
 /* Rows of one sequence: n tokens that follow what the sequence holds. */
@@ -95,6 +97,10 @@ SHOAL_CHECK int model_compute(struct model *m, const struct model_rows *rows, si
 uint64_t model_chunks_us(const struct model *m);
 /* From the next step on; at most max_threads. */
 void model_set_threads(struct model *m, size_t n_threads);
+#define MODEL_EMBED_TOKENS 512 /* of one text: they are computed in one pass */
+/* The vector of a text, n_embd numbers of length 1; no sequence is touched.  ERR_RANGE: too many
+ * tokens, or it was not wanted. */
+SHOAL_CHECK int model_embed(struct model *m, const uint32_t *tokens, size_t n, float *ret);
 /* What the model itself made of all its tokens after rows[i] of the last model_compute(), which
  * wanted logits; they last until the next one. */
 const float *model_logits(struct model *m, size_t i, size_t *ret_n);

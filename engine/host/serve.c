@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "complain.h"
+#include "embed.h"
 #include "gather.h"
 #include "keep.h"
 #include "load.h"
@@ -33,6 +34,7 @@ struct host {
 	uint64_t n_ended;  /* jobs: what a sequence was last used at */
 	struct seq **live; /* in order of arrival */
 	size_t n_live;
+	struct embeds embeds;
 	struct plan_seq *plan;   /* of live[i] */
 	struct model_rows *rows; /* of a step */
 	size_t *row_of;          /* live[i]'s place in rows */
@@ -97,7 +99,8 @@ static int say_loaded(struct host *h)
 		.size = f->size,
 		.digest = span_mem(h->digest, SHA256_SIZE),
 		.arch = span_of(f->arch),
-		.exact = f->is_exact };
+		.exact = f->is_exact,
+		.n_embd = f->n_embd };
 
 	return link_send(&h->link, &m);
 }
@@ -196,11 +199,32 @@ static int on_generate(struct host *h, const struct engine_msg *m)
 }
 
 /* A job that is not there has ended already: its DONE is on the way. */
+static int on_embed(struct host *h, const struct engine_msg *m)
+{
+	char reason[MODEL_REASON_MAX];
+
+	if (m->job == 0)
+		return ERR_MALFORMED;
+	if (h->model == NULL)
+		return say_error(h, m->job, CODE_MODEL_NOT_LOADED, "No model is loaded.");
+	if (model_facts(h->model)->n_embd == 0)
+		return say_error(h, m->job, CODE_BAD_REQUEST, "The model was loaded without embeddings.");
+	if (find_live(h, m->job) < h->n_live || embeds_has(&h->embeds, m->job))
+		return say_error(h, m->job, CODE_CONFLICT, "A job of this number is running.");
+	if (h->embeds.n >= h->n_seqs)
+		return say_error(h, m->job, CODE_QUEUE_FULL, "As many jobs are running as there are sequences.");
+	switch (embeds_add(&h->embeds, m, clock_us(), reason)) {
+	case 0: return 0;
+	case ERR_NOMEM: return say_error(h, m->job, CODE_MEMORY_LIMIT_EXCEEDED, reason);
+	default: return say_error(h, m->job, CODE_BAD_REQUEST, reason);
+	}
+}
+
 static int on_cancel(struct host *h, const struct engine_msg *m)
 {
 	size_t at = find_live(h, m->job);
 
-	return at < h->n_live ? finish(h, at, FINISH_CANCELLED) : 0;
+	return at < h->n_live ? finish(h, at, FINISH_CANCELLED) : embeds_cancel(&h->embeds, m->job, &h->link);
 }
 
 /* SAVE and RESTORE. */
@@ -234,6 +258,7 @@ static int on_message(struct host *h, const struct engine_msg *m)
 	case ENGINE_LOAD: return on_load(h, m);
 	case ENGINE_GENERATE: return on_generate(h, m);
 	case ENGINE_CANCEL: return on_cancel(h, m);
+	case ENGINE_EMBED: return on_embed(h, m);
 	case ENGINE_SAVE:
 	case ENGINE_RESTORE: return on_keep(h, m);
 	case ENGINE_PING: return link_send(&h->link, &(struct engine_msg){ .type = ENGINE_PONG });
@@ -383,7 +408,11 @@ static int wait_ms(const struct host *h)
 {
 	uint64_t us;
 
-	if (h->n_live == 0 || link_is_full(&h->link))
+	if (link_is_full(&h->link))
+		return -1;
+	if (h->embeds.n > 0)
+		return 0;
+	if (h->n_live == 0)
 		return -1;
 	for (size_t i = 0; i < h->n_live; i++)
 		if (h->live[i]->started_us != 0)
@@ -402,8 +431,11 @@ static int turn(struct host *h)
 		if (rc == 0 && !h->has_quit)
 			rc = link_turn(&h->link, 0);
 	}
-	if (rc == 0 && !h->has_quit && wait_ms(h) == 0)
-		rc = step(h);
+	if (rc == 0 && !h->has_quit && wait_ms(h) == 0) {
+		rc = h->n_live > 0 ? step(h) : 0;
+		if (rc == 0 && h->embeds.n > 0)
+			rc = embeds_step(&h->embeds, h->model, &h->link, clock_us);
+	}
 	return rc;
 }
 
@@ -424,6 +456,7 @@ static void host_fini(struct host *h)
 {
 	while (h->n_live > 0)
 		forget(h, h->n_live - 1);
+	embeds_fini(&h->embeds);
 	for (size_t i = 0; i < h->n_seqs; i++)
 		seq_fini(&h->seqs[i]);
 	model_close(h->model);

@@ -23,6 +23,7 @@ struct exactness {
 struct model {
 	struct llama_model *llama;
 	struct llama_context *ctx;
+	struct llama_context *embed; /* NULL: not wanted */
 	const struct llama_vocab *vocab;
 	struct model_facts facts;
 	size_t n_vocab, n_sequences, max_threads;
@@ -44,6 +45,10 @@ struct model {
 /* The first error llama.cpp logged since it was told to forget, in plain characters, or "". */
 const char *backend_first_error(void);
 void backend_forget_error(void);
+
+/* The context of model_embed(); the other one is there.  On failure reason says why. */
+SHOAL_CHECK int embed_init(struct model *m, size_t n_threads, char *reason);
+void embed_fini(struct model *m);
 
 /* gguf_check() on a file; on failure reason says why, in sentences. */
 SHOAL_CHECK int precheck(int fd, const char *path, char *reason);

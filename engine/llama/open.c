@@ -94,6 +94,7 @@ static int load_weights(struct model *m, bool may_repack, struct progress *progr
 static void drop_weights(struct model *m)
 {
 	rows_fini(m);
+	embed_fini(m);
 	llama_free(m->ctx);
 	llama_model_free(m->llama);
 	m->ctx = NULL;
@@ -208,6 +209,8 @@ int model_open(const struct model_config *config, struct model **ret, char reaso
 	rc = precheck(config->file, config->path, reason);
 	if (rc == 0)
 		rc = load(m, config, reason);
+	if (rc == 0 && config->embeds)
+		rc = embed_init(m, config->n_threads, reason);
 	if (rc == 0)
 		rc = list_ends(m);
 	if (rc == 0 && ((m->data = calloc(m->n_vocab, sizeof(*m->data))) == NULL ||

@@ -173,6 +173,8 @@ const float *model_logits(struct model *m, size_t i, size_t *ret_n)
 void model_set_threads(struct model *m, size_t n_threads)
 {
 	llama_set_n_threads(m->ctx, (int32_t)n_threads, (int32_t)n_threads);
+	if (m->embed != NULL)
+		llama_set_n_threads(m->embed, (int32_t)n_threads, (int32_t)n_threads);
 }
 
 uint64_t model_chunks_us(const struct model *m)

@@ -152,6 +152,15 @@ static struct receipt receipt_of(const struct job *j)
 	return r;
 }
 
+static void tell_vectors(const struct job *j, struct answer *a)
+{
+	a->vectors = buf_span(&j->probs);
+	a->n_vectors = j->n_ids;
+	a->finish_reason = j->finish;
+	a->usage = (struct usage){ .has = ~UINT64_C(0), .prompt_tokens = j->n_tokens };
+	msg_set(a, ANSWER_FINISH);
+}
+
 void act_end(struct hub *h, const struct job *j)
 {
 	bool is_error = j->state == HUB_JOB_FAILED || j->state == HUB_JOB_EXPIRED;
@@ -162,6 +171,10 @@ void act_end(struct hub *h, const struct job *j)
 		a->code = span_of(code_name(j->code));
 		a->message = span_of(j->message != NULL ? j->message : code_info(j->code)->text);
 		a->retry_after_ms = j->retry_after_ms;
+		return;
+	}
+	if (j->is_embedding) {
+		tell_vectors(j, a);
 		return;
 	}
 	a->text = buf_span(&j->text);

@@ -42,6 +42,8 @@ void attempt_dispatch(struct hub *h, struct job *j)
 		.deadline_ms = left,
 		.priority = j->priority,
 		.session = s->session,
+		.inputs = s->input,
+		.n_inputs = s->n_input,
 	};
 	h->counters.dispatch_repeats += j->tries > 0;
 	j->tries++;
@@ -279,8 +281,8 @@ static bool keep_tokens(struct job *j, const struct job_event *e)
 		j->cap_ids = cap;
 	}
 	buf_add_span(&j->text, e->text);
-	if (j->sampling.logprobs)
-		buf_add_span(&j->probs, e->logprobs);
+	if (j->is_embedding || j->sampling.logprobs)
+		buf_add_span(&j->probs, j->is_embedding ? e->vectors : e->logprobs);
 	if (j->text.err != 0 || j->probs.err != 0)
 		return false;
 	memcpy(ids + j->n_ids, e->ids, e->n_ids * sizeof(*ids));
@@ -299,12 +301,24 @@ static void acknowledge(struct hub *h, struct job *j)
 
 static void on_done(struct hub *h, struct job *j, const struct job_event *e);
 
-static bool is_frame(const struct job_event *e)
+/* Vectors of the texts that are next, all of one size. */
+static bool has_vectors(const struct job *j, const struct job_event *e)
+{
+	size_t size = e->vectors.n / e->n_ids;
+
+	if (size == 0 || size % sizeof(float) != 0 || size * e->n_ids != e->vectors.n)
+		return false;
+	return e->index + e->n_ids <= j->submit->n_input && (j->n_ids == 0 || size * j->n_ids == j->probs.n);
+}
+
+static bool is_frame(const struct job *j, const struct job_event *e)
 {
 	size_t n_probs = 0;
 
 	if (e->n_ids == 0 || e->n_ids > PROTO_MAX_FRAME_TOKENS || !span_is_utf8(e->text))
 		return false;
+	if (j->is_embedding)
+		return has_vectors(j, e);
 	return e->logprobs.n == 0 || (logprob_count(e->logprobs, &n_probs) == 0 && n_probs == e->n_ids);
 }
 
@@ -312,7 +326,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 {
 	size_t first = j->n_ids, byte = j->text.n, prob = j->probs.n;
 
-	if (!is_frame(e)) {
+	if (!is_frame(j, e)) {
 		h->counters.frames_malformed++;
 		return;
 	}
@@ -398,8 +412,15 @@ static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 		attempt_failed(h, j, CODE_AGENT_LOST, SPAN("it stopped the job"));
 		return;
 	}
+	if (j->is_embedding && j->n_ids != j->submit->n_input) {
+		attempt_failed(h, j, CODE_INTERNAL_ERROR, SPAN("the engine left texts out"));
+		return;
+	}
 	j->usage = e->usage;
 	j->timings = e->timings;
+	j->n_tokens = 0;
+	for (size_t i = 0; j->is_embedding && i < j->n_ids; i++)
+		j->n_tokens += j->ids[i];
 	j->agent_wait_ms = e->queue_ms;
 	jobs_done(h, j, e->finish == FINISH_LENGTH ? FINISH_LENGTH : FINISH_STOP);
 }

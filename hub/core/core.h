@@ -99,6 +99,7 @@ struct job {
 	uint8_t digest[32]; /* of the request, to know it again */
 	struct reply reply;
 	bool stream, cancel_on_disconnect;
+	bool is_embedding; /* its tokens are texts, its probs their vectors */
 	bool is_deaf; /* the client is gone: no answers */
 	enum hub_job_state state;
 	unsigned priority;
@@ -143,6 +144,7 @@ struct job {
 	enum code code;
 	char *message;
 	struct usage usage;
+	uint64_t n_tokens; /* of an embedding's texts */
 	struct timings timings;
 	uint64_t agent_wait_ms, ended_ms, retry_after_ms;
 };

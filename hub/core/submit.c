@@ -35,9 +35,31 @@ static size_t prompt_bytes(const struct submit *s)
 {
 	size_t n = s->prompt.n;
 
+	for (size_t i = 0; i < s->n_input; i++)
+		n += s->input[i].n;
+
 	for (size_t i = 0; i < s->n_messages; i++)
 		n += s->messages[i].content.n;
 	return n;
+}
+
+static enum code check_input(const struct submit *s, struct buf *why)
+{
+	if (s->prompt.n > 0 || s->n_messages > 0 || s->grammar.n > 0 || s->logprobs) {
+		buf_addf(why, "\"input\" asks for vectors of texts: send it without what asks for an answer");
+		return CODE_BAD_REQUEST;
+	}
+	if (s->n_input > PROTO_MAX_INPUTS) {
+		buf_addf(why, "input lists %llu texts, at most %u are taken", (unsigned long long)s->n_input,
+			PROTO_MAX_INPUTS);
+		return CODE_TOO_LARGE;
+	}
+	for (size_t i = 0; i < s->n_input; i++)
+		if (s->input[i].n == 0) {
+			buf_addf(why, "text %llu of input is empty", (unsigned long long)i);
+			return CODE_BAD_REQUEST;
+		}
+	return CODE_OK;
 }
 
 static enum code check_prompt(const struct submit *s, struct buf *why)
@@ -48,6 +70,8 @@ static enum code check_prompt(const struct submit *s, struct buf *why)
 		buf_addf(why, "there are both a prompt and messages: send one of the two");
 		return CODE_BAD_REQUEST;
 	}
+	if (s->n_input > 0 && check_input(s, why) != CODE_OK)
+		return s->n_input > PROTO_MAX_INPUTS ? CODE_TOO_LARGE : CODE_BAD_REQUEST;
 	if (bytes == 0) {
 		buf_addf(why, "there is nothing to answer: send a prompt, or messages with content");
 		return CODE_BAD_REQUEST;
@@ -181,7 +205,7 @@ static int body_copy(struct hub *h, const struct submit *s, struct submit **ret,
 {
 	struct submit b = *s;
 	size_t lists = s->n_messages * sizeof(struct turn) + (s->n_stop + s->n_require + s->n_prefer) * sizeof(struct span) +
-		       s->n_logit_bias * sizeof(struct msg_weight) + 80;
+		       s->n_logit_bias * sizeof(struct msg_weight) + s->n_input * sizeof(struct span) + 96;
 	void *copy;
 	int rc;
 
@@ -216,7 +240,7 @@ static int take_over(struct hub *h, struct job *j, const struct hub_event *ev)
 		act_new(h, HUB_ACT_DETACH)->reply = j->reply.to;
 	act_trash(h, j->reply.mem);
 	j->reply = r;
-	j->stream = ev->submit->stream;
+	j->stream = ev->submit->stream && !j->is_embedding;
 	j->cancel_on_disconnect = ev->submit->cancel_on_disconnect;
 	j->is_deaf = false;
 	if (jobs_is_live(j))
@@ -265,7 +289,10 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 		j->sampling.seed = rng_next(&h->rng) >> 1;
 	msg_set(&j->sampling, SAMPLING_SEED);
 	sampling_defaults(&j->sampling);
-	j->stream = ev->submit->stream;
+	j->is_embedding = body->n_input > 0;
+	if (j->is_embedding)
+		j->sampling.max_tokens = 0; /* it has as many as there are texts */
+	j->stream = ev->submit->stream && !j->is_embedding;
 	j->cancel_on_disconnect = ev->submit->cancel_on_disconnect;
 	j->priority = body->priority;
 	j->rank = ++h->last_rank;

@@ -83,7 +83,7 @@ class Stack:
         conf = self.dir / f"{name}.cfg"
         conf.write_text(f'id = "{name}";\nstate_dir = "{self.dir}/{name}";\nbroker = {{ host = "127.0.0.1"; port = {self.mqtt_port}; }};\n'
                         f'engine = {{ path = "{BIN}/shoal-engine-echo"; }};\nheartbeat = {{ idle_ms = 500; busy_ms = 200; }};\n'
-                        f'models = ( {{ name = "echo"; file = "{self.dir}/echo.cfg"; parallel = {parallel}; }} );\n')
+                        f'models = ( {{ name = "echo"; file = "{self.dir}/echo.cfg"; parallel = {parallel}; embeddings = true; }} );\n')
         return Process(self.dir, name, [BIN / "shoal-agent", "--config", conf])
 
     # ---- what the hub says ----

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Held-out prompts through the whole system give what the engine alone gives."""
+import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from shoaltest import http
 from shoaltest.cluster import MODELS, Cluster
 from shoaltest.engine import engine_alone
 from shoaltest.jobs import ask, by_cli, by_http, by_mqtt, by_mqtt_stream, by_sse, heldout
@@ -109,6 +111,18 @@ def each_box_says_how_fast_its_model_is():
         note(f"{a['id']}: reads {m['prefill_tokens_per_s']:.0f}, writes {m['decode_tokens_per_s']:.0f} tokens/s")
         check(m["prefill_tokens_per_s"] > m["decode_tokens_per_s"] / 10, m)
         equal(a["jobs_done"] + a["jobs_failed"] > 0, a["tokens_total"] > 0, "measuring is in no figure")
+
+
+@test
+def a_text_has_one_vector_whichever_agent_makes_it():
+    text = examples[0]["prompt"]
+    answers = [http.post(cluster.url + "/v1/embeddings", {"model": "triage", "input": [text, "other", text]}) for _ in range(6)]
+    equal([status for status, _ in answers], [200] * 6, answers[0])
+    vectors = {json.dumps(d["embedding"]) for _, a in answers for d in a["data"] if d["index"] != 1}
+    equal(len(vectors), 1, "vectors of one text")
+    check(len({a["shoal"]["agent"] for _, a in answers}) > 1, "only one agent was asked")
+    over_mqtt = client.submit({"model": "triage", "input": text}).end()
+    equal(json.dumps(over_mqtt["embeddings"][0]["embedding"]), vectors.pop(), "over MQTT")
 
 
 main(after=[cluster.close])

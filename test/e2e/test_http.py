@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """The hub's HTTP face: documents, streams, errors, connections, and clients that go away."""
+import base64
 import json
+import struct
 import time
 
 from hubtest import Reader, Stack, connect, events, is_closed, raw, request
+from shoaltest.mqtt import Client
 from shoaltest.suite import check, equal, main, note, test
 from shoaltest.wait import wait_until
 
@@ -63,6 +66,31 @@ def log_probabilities_come_whole_and_in_parts():
           {"tokens": 40, "token_logprobs": 40, "top_logprobs": 40, "text_offset": 40})
     for at, token in zip(lists["logprobs"]["text_offset"], lists["logprobs"]["tokens"]):
         check("\ufffd" in "".join(lists["logprobs"]["tokens"]) or lists["text"][at:].startswith(token), (at, token))
+
+
+@test
+def vectors_of_texts_come_as_numbers_and_in_base64_and_over_mqtt():
+    texts = ["cold-room-4", "fish", "cold-room-4"]
+    status, _, doc = post("/v1/embeddings", {"model": "echo", "input": texts})
+    equal(status, 200, doc)
+    equal((doc["object"], doc["model"], [d["index"] for d in doc["data"]]), ("list", "echo", [0, 1, 2]))
+    vectors = [struct.pack("<8f", *d["embedding"]) for d in doc["data"]]
+    equal((vectors[0] == vectors[2], vectors[0] == vectors[1]), (True, False), "equal texts")
+    check(doc["usage"]["prompt_tokens"] == doc["usage"]["total_tokens"] > 20, doc["usage"])
+    doc = post("/v1/embeddings", {"input": texts, "encoding_format": "base64"})[2]
+    equal([base64.b64decode(d["embedding"]) for d in doc["data"]], vectors, "in base64")
+    one = post("/v1/embeddings", {"input": texts[1]})[2]
+    equal(struct.pack("<8f", *one["data"][0]["embedding"]), vectors[1], "alone")
+    client = Client(stack.mqtt_port)
+    done = client.submit({"input": texts}).end()
+    equal([struct.pack("<8f", *e["embedding"]) for e in done["embeddings"]], vectors, "over MQTT in JSON")
+    equal(done["usage"]["prompt_tokens"], doc["usage"]["prompt_tokens"])
+    done = client.submit({"input": texts, "stream": True}, as_cbor=True).end()
+    equal([e["embedding"] for e in done["embeddings"]], vectors, "over MQTT in CBOR")
+    status, _, doc = post("/v1/embeddings", {"input": ["a", "b " * 2000]})
+    equal((status, doc["error"]["code"]), (400, "context_length_exceeded"), doc)
+    check("512" in doc["error"]["message"], doc)
+    client.close()
 
 
 @test

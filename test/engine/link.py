@@ -17,6 +17,7 @@ from shoaltest import cbor  # noqa: E402
 
 HELLO, PROGRESS, LOADED, TOKENS, DONE, ERROR, PONG, SAVED, RESTORED, STATS = range(10)
 LOAD, GENERATE, CANCEL, PING, QUIT, SAVE, RESTORE = range(16, 23)
+EMBEDDING, EMBED = 10, 23
 STOP, LENGTH, CANCELLED = 1, 2, 3
 
 KEYS = {name: key for key, name in enumerate(
@@ -28,7 +29,7 @@ KEYS.update(keep=31, tokens=32, max_bytes=33)
 SAMPLING = {name: key for key, name in enumerate(
     "max_tokens temperature top_p min_p top_k seed stop ignore_eos cache_prompt presence_penalty frequency_penalty "
     "repeat_penalty logit_bias logprobs top_logprobs grammar".split(), 1)}
-KEYS["logprobs"] = 50
+KEYS.update(logprobs=50, embeddings=51, n_embd=52, inputs=53, vector=54)
 USAGE = {name: key for key, name in enumerate("prompt_tokens cached_tokens completion_tokens".split(), 1)}
 TIMINGS = {name: key for key, name in enumerate("wait_us prefill_us decode_us".split(), 1)}
 TURN = {"role": 1, "content": 2}

@@ -7,6 +7,8 @@
 #include <criterion/parameterized.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <llama.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -276,4 +278,71 @@ Test(rows, give_the_same_bits_when_the_number_of_threads_changes_on_the_way)
 	}
 	walk_fini(&w);
 	walk_fini(&one);
+}
+
+/* ---- vectors of texts ---- */
+
+/* What libllama gives with nothing of ours around it. */
+static void bare_vector(const char *path, const uint32_t *tokens, size_t n, float *ret, size_t n_embd)
+{
+	struct llama_model *llama = llama_model_load_from_file(path, llama_model_default_params());
+	struct llama_context_params params = llama_context_default_params();
+	struct llama_context *ctx;
+	llama_token *copy = calloc(n, sizeof(*copy));
+	double sum = 0;
+
+	params.embeddings = true;
+	params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
+	params.n_ctx = params.n_batch = params.n_ubatch = 256;
+	params.n_threads = params.n_threads_batch = 1;
+	params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+	ctx = llama_init_from_model(llama, params);
+	for (size_t i = 0; i < n; i++)
+		copy[i] = (llama_token)tokens[i];
+	cr_assert_eq(llama_decode(ctx, llama_batch_get_one(copy, (int32_t)n)), 0);
+	for (size_t i = 0; i < n_embd; i++)
+		sum += pow((double)llama_get_embeddings_seq(ctx, 0)[i], 2);
+	for (size_t i = 0; i < n_embd; i++)
+		ret[i] = (float)((double)llama_get_embeddings_seq(ctx, 0)[i] / sqrt(sum));
+	free(copy);
+	llama_free(ctx);
+	llama_model_free(llama);
+}
+
+Test(rows, vectors_are_those_of_a_bare_program)
+{
+	const char *path = SHOAL_SOURCE_DIR "/models/shoal-triage.gguf";
+	struct model_config config = { .path = path,
+		.n_ctx = N_TOKENS,
+		.n_sequences = 2,
+		.batch_tokens = 100,
+		.chunk = MODEL_EXACT_ROWS,
+		.n_threads = 1,
+		.max_threads = 1,
+		.embeds = true,
+		.on_progress = go_on };
+	char reason[MODEL_REASON_MAX] = "";
+	struct model_tokens t;
+	struct model *m;
+	float *got, *want;
+	size_t n_embd;
+
+	config.file = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(model_init(NULL, reason), 0, "%s", reason);
+	cr_assert_eq(model_open(&config, &m, reason), 0, "%s", reason);
+	close(config.file);
+	n_embd = model_facts(m)->n_embd;
+	cr_assert_gt(n_embd, 0);
+	got = calloc(n_embd, sizeof(*got));
+	want = calloc(n_embd, sizeof(*want));
+	cr_assert_eq(model_read_prompt(m, SPAN("cold-room-4 door=open temp=11.2:HH, and so on for a while"), &t, reason), 0);
+	cr_assert_eq(model_embed(m, t.ids, t.n, got), 0);
+	bare_vector(path, t.ids, t.n, want, n_embd);
+	for (size_t i = 0; i < n_embd; i++)
+		cr_assert_float_eq(got[i], want[i], 1e-6, "number %zu: %g and not %g", i, (double)got[i], (double)want[i]);
+	cr_assert_eq(model_embed(m, t.ids, N_TOKENS + 1, got), ERR_RANGE);
+	free(t.ids);
+	free(got);
+	free(want);
+	model_close(m);
 }

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from link import (CANCEL, CANCELLED, DONE, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, PROGRESS, QUIT, RESTORE, RESTORED, SAVE, SAVED, STOP,
-                  TOKENS, Answer, Closed, Engine, encode)
+from link import (CANCEL, CANCELLED, DONE, EMBED, EMBEDDING, ERROR, GENERATE, HELLO, LENGTH, LOAD, LOADED, PING, PONG, PROGRESS,
+                  QUIT, RESTORE, RESTORED, SAVE, SAVED, STOP, TOKENS, Answer, Closed, Engine, encode)
 from shoaltest.suite import Skip, check, equal, main, test
 from shoaltest.wait import wait_until
 
@@ -831,6 +831,91 @@ def a_grammar_made_to_do_harm_costs_only_its_own_job():
         if answers[bad].end["type"] == ERROR:
             equal(answers[bad].end["code"], BAD_REQUEST)
         equal(e.ask(PROMPT, **args).ids, want.ids, "the answer afterwards")
+
+
+# ---- embeddings ----
+
+
+def embed(e, texts, first=0):
+    """The vectors of texts[first:], their numbers of tokens, and the end."""
+    e.next_job += 1
+    e.send(type=EMBED, job=e.next_job, inputs=texts, index=first)
+    vectors, counts = [], []
+    while True:
+        m = e.recv()
+        if m["type"] != EMBEDDING:
+            return vectors, counts, m
+        equal((m["job"], m.get("index", 0)), (e.next_job, first + len(vectors)), "which")
+        counts += m["ids"]
+        vectors.append(m["vector"])
+
+
+def numbers(vector):
+    return struct.unpack("<%df" % (len(vector) // 4), vector)
+
+
+@test
+def a_text_has_one_vector_in_whatever_company():
+    with Engine(PROGRAM) as e:
+        loaded, _ = e.load(MODEL, parallel=4, embeddings=True)
+        texts = ["cold-room-4 door=open", "a", "cold-room-4 door=open", "fish " * 60]
+        vectors, counts, end = embed(e, texts)
+        equal((end["type"], end["finish"], end["index"]), (DONE, STOP, 4), "the end")
+        equal(end["usage"]["prompt_tokens"], sum(counts))
+        equal([len(v) for v in vectors], [4 * loaded["n_embd"]] * 4, "sizes")
+        equal(vectors[0], vectors[2], "the same text")
+        equal(len(set(vectors)), 3, "other texts")
+        for v in vectors:
+            check(abs(math.sqrt(sum(x * x for x in numbers(v))) - 1) < 1e-5, "its length")
+        for k, text in enumerate(texts):
+            equal(embed(e, [text])[0], [vectors[k]], "alone")
+        equal(embed(e, texts, first=2)[0], vectors[2:], "from the third on")
+        args = dict(max_tokens=60, ignore_eos=True, temperature=0.0)
+        want = e.ask(PROMPT, **args)
+        job = e.start(PROMPT, **args)
+        e.next_job += 1
+        e.send(type=EMBED, job=e.next_job, inputs=texts)
+        beside, answer, left = [], Answer(), {job, e.next_job}
+        while left:
+            m = e.recv()
+            if m["type"] == EMBEDDING:
+                beside.append(m["vector"])
+            elif m["job"] == job:
+                answer.take(m)
+            if m["type"] == DONE:
+                left.remove(m["job"])
+        equal(beside, vectors, "beside an answer")
+        equal(answer.ids, want.ids, "the answer beside it")
+
+
+@test
+def texts_that_have_no_vector_are_refused():
+    with Engine(PROGRAM) as e:
+        e.load(MODEL, parallel=4, embeddings=True)
+        for texts, code, word in (([], BAD_REQUEST, "no text"), (["a", "b " * 4000], CONTEXT_FULL, "512")):
+            vectors, _, end = embed(e, texts)
+            equal((end["type"], end.get("code")), (ERROR, code), end)
+            check(word in end["reason"], end["reason"])
+        equal(len(vectors), 1, "the one before the fault")
+        equal(embed(e, ["a"], first=1)[2]["code"], BAD_REQUEST)
+    with engine() as e:
+        end = embed(e, ["a"])[2]
+        equal((end["type"], end["code"]), (ERROR, BAD_REQUEST))
+        check("without embeddings" in end["reason"], end["reason"])
+
+
+@test
+def an_embedding_job_can_be_cancelled():
+    with Engine(PROGRAM) as e:
+        e.load(MODEL, parallel=4, embeddings=True)
+        e.next_job += 1
+        e.send(type=EMBED, job=e.next_job, inputs=["text %d" % i for i in range(256)])
+        e.send(type=CANCEL, job=e.next_job)
+        seen = 0
+        while (m := e.recv())["type"] == EMBEDDING:
+            seen += 1
+        equal((m["type"], m["finish"], m.get("index", 0)), (DONE, CANCELLED, seen), "the end")
+        check(seen < 256, "nothing was cancelled")
 
 
 @test

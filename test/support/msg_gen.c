@@ -7,8 +7,9 @@
 
 const struct msg_type *const msg_gen_types[] = { &turn_type, &sampling_type, &usage_type, &timings_type, &model_info_type,
 	&hardware_type, &registration_type, &status_type, &heartbeat_type, &hub_status_type, &job_type, &control_type,
-	&job_event_type, &submit_type, &cancel_type, &presence_type, &receipt_type, &answer_type, &engine_msg_type, &sensors_type,
-	&json_schema_type, &response_format_type, &alternative_type, &token_prob_type, &top_logprob_type, &logprob_type, NULL };
+	&job_event_type, &submit_type, &cancel_type, &presence_type, &receipt_type, &answer_type, &engine_msg_type,
+	&sensors_type, &embedding_type, &json_schema_type, &response_format_type, &alternative_type, &token_prob_type,
+	&top_logprob_type, &logprob_type, NULL };
 
 static void *must(void *p)
 {
@@ -69,6 +70,16 @@ static double gen_real(struct rng *rng)
 	}
 }
 
+static struct span gen_floats(struct rng *rng, struct arena *arena)
+{
+	size_t n = (size_t)rng_below(rng, 5);
+	float *v = must(arena_alloc(arena, n, sizeof(*v)));
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = (float)(rng_real(rng) * 2 - 1);
+	return span_mem(v, n * sizeof(*v));
+}
+
 static size_t gen_list(struct rng *rng, const struct msg_field *f, struct arena *arena, const void **ret)
 {
 	size_t n = (size_t)rng_below(rng, f->max < 6 ? f->max + 1 : 6);
@@ -116,6 +127,10 @@ static void gen_field(struct rng *rng, const struct msg_field *f, struct arena *
 	case MSG_ENUM: set(m, f->offset, &e, sizeof(e)); break;
 	case MSG_TEXT:
 		s = gen_text(rng, arena, f->max);
+		set(m, f->offset, &s, sizeof(s));
+		break;
+	case MSG_FLOATS:
+		s = gen_floats(rng, arena);
 		set(m, f->offset, &s, sizeof(s));
 		break;
 	case MSG_JSON:
@@ -189,6 +204,7 @@ static bool field_equal(const struct msg_field *f, const char *a, const char *b)
 	case MSG_ENUM: return memcmp(a + f->offset, b + f->offset, sizeof(unsigned)) == 0;
 	case MSG_TEXT:
 	case MSG_JSON:
+	case MSG_FLOATS:
 	case MSG_BYTES:
 		memcpy(&sa, a + f->offset, sizeof(sa));
 		memcpy(&sb, b + f->offset, sizeof(sb));

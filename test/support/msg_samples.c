@@ -8,8 +8,8 @@
 /* Types that clients see: the ones with a "-doc" rule. */
 static int is_document(const char *name)
 {
-	static const char *const names[] = { "turn", "usage", "receipt", "submit", "cancel", "presence", "answer", "json-schema", "response-format", "logprob",
-		"top-logprob" };
+	static const char *const names[] = { "turn", "usage", "receipt", "submit", "cancel", "presence", "answer",
+		"embedding", "json-schema", "response-format", "logprob", "top-logprob" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(name, names[i]) == 0)

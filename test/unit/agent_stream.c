@@ -338,3 +338,39 @@ Test(stream, logprobs_over_the_limit_end_the_job)
 	generate_with_probs(LOGPROB_MAX_BYTES / n, LOGPROB_MAX_BYTES / n + 1, n);
 	cr_assert_eq(rig_must_say(&r, JOB_EVENT_FAILED, "j1", 1)->code, CODE_TOO_LARGE);
 }
+
+/* ---- vectors of texts ---- */
+
+Test(stream, an_embedding_job_is_told_to_the_engine_and_its_vectors_to_the_hub)
+{
+	static const struct span inputs[] = { { "one", 3 }, { "two", 3 } };
+	static struct agent_model model;
+	struct agent_config c = rig_config();
+	struct job_msg msg = { .job = SPAN("j2"), .attempt = 1, .inputs = inputs, .n_inputs = 2 };
+	const struct engine_msg *sent;
+	const struct job_event *e;
+
+	rig_job_msg(&r, msg);
+	e = rig_must_say(&r, JOB_EVENT_REJECTED, "j2", 1);
+	cr_assert(e->code == CODE_MODEL_NOT_LOADED && e->reason.n > 20, "without embeddings = true");
+	model = c.models[0];
+	model.embeddings = true;
+	c.models = &model;
+	rig_ready(&r, &c);
+	msg.prefix = (const uint32_t[]){ 5 };
+	msg.n_prefix = 1;
+	rig_job_msg(&r, msg);
+	sent = rig_sent(&r, ENGINE_EMBED);
+	cr_assert(sent->n_inputs == 2 && span_is(sent->inputs[1], "two") && sent->index == 1);
+	run = sent->job;
+	rig_engine(&r, (struct engine_msg){ .type = ENGINE_EMBEDDING,
+			       .job = run,
+			       .index = 1,
+			       .ids = (const uint32_t[]){ 7 },
+			       .n_ids = 1,
+			       .vector = SPAN("abcdefgh") });
+	e = rig_must_say(&r, JOB_EVENT_TOKENS, "j2", 1);
+	cr_assert(e->index == 1 && e->n_ids == 1 && e->ids[0] == 7 && span_is(e->vectors, "abcdefgh") && e->logprobs.n == 0);
+	rig_done(&r, run, 2, FINISH_STOP);
+	cr_assert_eq(rig_must_say(&r, JOB_EVENT_DONE, "j2", 1)->index, 2);
+}

@@ -566,3 +566,90 @@ Test(hub_attempt, who_asks_again_is_told_all_logprobs_so_far)
 	rig_submit_to(&r, "alice", again, "elsewhere", 0);
 	cr_assert(span_is(rig_answer(&r, ANSWER_TOKENS)->answer.probs, "\x01\x02"));
 }
+
+/* ---- vectors of texts: a text is what a token is elsewhere ---- */
+
+static const struct span texts[] = { { "one", 3 }, { "two", 3 }, { "three", 5 } };
+
+static void init_vectors(void)
+{
+	struct hub_config c = rig_config();
+	struct submit s = rig_request("k1", true);
+
+	s.prompt = SPAN_NONE;
+	s.input = texts;
+	s.n_input = 3;
+	s.max_tokens = 1;
+	rig_init(&r, &c);
+	rig_agent(&r, "a", 1, 1, 2);
+	job = rig_submit(&r, s);
+	rig_say(&r, "a", rig_said(JOB_EVENT_ACCEPTED, job, 1));
+	rig_agent(&r, "b", 1, 1, 2);
+}
+
+static void say_vectors(const char *agent, uint64_t attempt, uint64_t index, size_t n, const char *bytes, size_t n_bytes)
+{
+	static const uint32_t counts[] = { 7, 8, 9, 10 };
+	struct job_event e = rig_said(JOB_EVENT_TOKENS, job, attempt);
+
+	e.index = index;
+	e.ids = counts + index;
+	e.n_ids = n;
+	e.vectors = span_mem(bytes, n_bytes);
+	rig_say(&r, agent, e);
+}
+
+Test(hub_attempt, vectors_of_all_attempts_come_at_the_end)
+{
+	init_vectors();
+	say_vectors("a", 1, 0, 2, "aaaaAAAAbbbbBBBB", 16);
+	cr_assert_eq(rig_count(&r, HUB_ACT_ANSWER), 0, "nothing is streamed");
+	rig_agent(&r, "a", 2, 1, 1);
+	cr_assert_eq(rig_dispatched(&r, "b")->n_prefix, 2);
+	cr_assert_eq(rig_dispatched(&r, "b")->n_inputs, 3);
+	cr_assert_eq(rig_dispatched(&r, "b")->sampling.max_tokens, 0);
+	say_vectors("b", 2, 2, 1, "ccccCCCC", 8);
+	rig_done(&r, "b", job, 2, 3, "");
+	cr_assert(span_is(rig_answer(&r, ANSWER_DONE)->answer.vectors, "aaaaAAAAbbbbBBBBccccCCCC"));
+	cr_assert_eq(rig_answer(&r, ANSWER_DONE)->answer.n_vectors, 3);
+	cr_assert_eq(rig_answer(&r, ANSWER_DONE)->answer.usage.prompt_tokens, 7 + 8 + 9);
+}
+
+Test(hub_attempt, vectors_that_do_not_fit_their_texts_are_no_frame)
+{
+	init_vectors();
+	say_vectors("a", 1, 0, 1, "", 0);
+	say_vectors("a", 1, 0, 2, "aaaaAAAAbbbb", 12); /* six bytes each */
+	say_vectors("a", 1, 0, 1, "aaa", 3);
+	say_vectors("a", 1, 0, 4, "aaaabbbbccccdddd", 16); /* one too many */
+	cr_assert_eq(hub_counters(r.h)->frames_malformed, 4);
+	say_vectors("a", 1, 0, 1, "aaaaAAAA", 8);
+	say_vectors("a", 1, 1, 1, "bbbb", 4); /* of another size */
+	cr_assert_eq(hub_counters(r.h)->frames_malformed, 5);
+	cr_assert_eq(hub_counters(r.h)->frames, 1);
+}
+
+Test(hub_attempt, an_end_with_texts_left_out_is_not_believed)
+{
+	init_vectors();
+	say_vectors("a", 1, 0, 1, "aaaaAAAA", 8);
+	rig_done(&r, "a", job, 1, 1, "");
+	rig_must_refuse(&r, CODE_INTERNAL_ERROR);
+}
+
+Test(hub_attempt, texts_for_vectors_come_alone)
+{
+	static const struct span hole[] = { { "a", 1 }, { "", 0 } };
+	struct submit s = rig_request("k2", false);
+
+	s.input = texts;
+	s.n_input = 3;
+	rig_submit_to(&r, "alice", s, "t", 0);
+	rig_must_refuse(&r, CODE_BAD_REQUEST);
+	s = rig_request("k3", false);
+	s.prompt = SPAN_NONE;
+	s.input = hole;
+	s.n_input = 2;
+	rig_submit_to(&r, "alice", s, "t", 0);
+	rig_must_refuse(&r, CODE_BAD_REQUEST);
+}

@@ -61,6 +61,7 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 		keep(r, &a->answer.state);
 		keep(r, &a->answer.text);
 		keep(r, &a->answer.probs);
+		keep(r, &a->answer.vectors);
 		keep(r, &a->answer.code);
 		keep(r, &a->answer.message);
 		keep(r, &a->answer.receipt.agent);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "openai.h"
+#include "vectors.h"
 
 static uint8_t memory[1 << 20];
 static struct arena arena = { .p = memory, .cap = sizeof(memory) };
@@ -391,4 +392,60 @@ Test(openai, clients_are_told_to_try_again_only_where_it_helps)
 	cr_assert_str_eq(text(), "data: "
 				 "{\"error\":{\"message\":\"x\",\"type\":\"invalid_request_error\",\"param\":\"model\","
 				 "\"code\":\"model_not_found\"}}\n\n");
+}
+
+/* ---- embeddings ---- */
+
+Test(openai, texts_are_sent_for_vectors)
+{
+	cr_assert_eq(decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":\"a\"}"), 0);
+	cr_assert(sub.n_input == 1 && span_is(sub.input[0], "a") && !call.base64 && !sub.stream);
+	cr_assert_eq(
+		decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}"), 0);
+	cr_assert(sub.n_input == 2 && call.base64);
+	cr_assert_lt(decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":\"a\",\"dimensions\":256}"), 0);
+	cr_assert_str_eq(fault.param, "dimensions");
+	cr_assert_lt(decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":\"int8\"}"), 0);
+	cr_assert_str_eq(fault.param, "encoding_format");
+	cr_assert_lt(decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":[1,2]}"), 0);
+	cr_assert_str_eq(fault.param, "input");
+	cr_assert_lt(decode(OPENAI_EMBEDDING, "{\"model\":\"m\"}"), 0);
+}
+
+Test(openai, vectors_are_told_as_numbers_or_in_base64)
+{
+	static const float v[] = { 0.5f, -0.25f, 0.1f, 1 };
+	struct answer done = done_answer();
+
+	done.vectors = span_mem(v, sizeof(v));
+	done.n_vectors = 2;
+	done.usage = (struct usage){ .prompt_tokens = 9 };
+	cr_assert_eq(decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}"), 0);
+	openai_whole(&call, &done, &out);
+	cr_expect_eq(
+		strncmp(text(),
+			"{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":[0.5,-0.25]},"
+			"{\"object\":\"embedding\",\"index\":1,\"embedding\":[0.1,1]}],\"model\":\"m\",\"usage\":"
+			"{\"prompt_tokens\":9,\"total_tokens\":9},\"shoal\":",
+			200),
+		0, "%s", text());
+	buf_reset(&out);
+	cr_assert_eq(
+		decode(OPENAI_EMBEDDING, "{\"model\":\"m\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}"), 0);
+	openai_whole(&call, &done, &out);
+	cr_expect_not_null(strstr(text(), "\"index\":0,\"embedding\":\"AAAAPwAAgL4=\"}"), "%s", text());
+	cr_expect_not_null(strstr(text(), "\"index\":1,\"embedding\":\"zczMPQAAgD8=\"}"), "%s", text());
+}
+
+/* The examples of RFC 4648, section 10. */
+Test(openai, base64_is_that_of_the_standard)
+{
+	static const char *const cases[][2] = { { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		buf_reset(&out);
+		vectors_base64(span_of(cases[i][0]), &out);
+		cr_expect(span_is(buf_span(&out), cases[i][1]), "%s", cases[i][0]);
+	}
 }
