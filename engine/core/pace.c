@@ -45,11 +45,14 @@ static void note_least(struct pace *p, size_t before)
 	}
 }
 
-static void next_size(struct pace *p, size_t n_last)
+static void next_size(struct pace *p, size_t n_last, size_t n_generating)
 {
 	size_t before = p->beside;
 	double most = (double)(n_last < before ? before : 2 * before); /* less went in: the end of a prompt */
-	double rows = p->has_price ? (p->gap - 1) * p->decode_us / fmax(p->row_us, LEAST_US) : 2;
+	/* Next tokens take longer between pieces of a prompt, which push weights out of caches. */
+	double without_us = p->n_alone == n_generating ? fmin(p->alone_us, p->decode_us) : p->decode_us;
+	double left_us = p->gap * without_us - p->decode_us;
+	double rows = p->has_price ? left_us / fmax(p->row_us, LEAST_US) : 2;
 
 	p->beside = rows < 1 ? 1 : (size_t)fmin(rows, most);
 	note_least(p, before);
@@ -69,6 +72,10 @@ void pace_took(struct pace *p, const struct plan_seq *seqs, size_t n_seqs, uint6
 		return;
 	}
 	p->credit = p->credit + PACE_REFILL < PACE_CREDIT ? p->credit + PACE_REFILL : PACE_CREDIT;
+	if (n_joined + n_chunks == 0) {
+		average(&p->alone_us, (double)singles_us, p->n_alone == n_generating);
+		p->n_alone = n_generating;
+	}
 	if (n_joined == 0)
 		average(&p->decode_us, (double)singles_us, p->decode_us > 0);
 	if (n_joined + n_chunks > p->beside) { /* some went in whole: nothing to learn for small ones */
@@ -80,5 +87,5 @@ void pace_took(struct pace *p, const struct plan_seq *seqs, size_t n_seqs, uint6
 		p->has_price = true;
 	}
 	if (n_chunks + n_joined > 0)
-		next_size(p, n_chunks + n_joined);
+		next_size(p, n_chunks + n_joined, n_generating);
 }

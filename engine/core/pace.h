@@ -30,6 +30,8 @@ struct pace {
 	double decode_us; /* the pass of next tokens alone, 0: not known */
 	double row_us;    /* of a prompt, in chunks like the last ones */
 	bool has_price;   /* row_us is known */
+	double alone_us;  /* a step without prompts, of n_alone answers; 0: not known */
+	size_t n_alone;
 	size_t beside, credit;
 	unsigned n_same, retry; /* steps with a single row, or with more; until more is tried again */
 };

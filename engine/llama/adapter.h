@@ -33,6 +33,7 @@ struct model {
 	struct llama_batch batch;
 	size_t batch_cap;
 	uint64_t chunks_us;              /* of the last step */
+	size_t lone_rows;                /* so many are faster each in a pass of its own than in one */
 	const float **logits;            /* of each struct model_rows of the last step */
 	size_t *order;                   /* scratch of a step */
 	float **kept;                    /* of each sequence: logits of a chunk, which later passes overwrite */
@@ -65,5 +66,7 @@ bool rows_can_cut(const struct model *m);
  * context empty.  ERR_RANGE: none is, with the weights as they lie in memory; ERR_CLOSED:
  * on_progress said to give up. */
 SHOAL_CHECK int rows_probe(struct model *m, bool (*on_progress)(void *ctx, double share), void *ctx);
+/* Fills m->lone_rows: kernels for a few rows may be worse than those for one.  ERR_CLOSED as above. */
+SHOAL_CHECK int rows_measure(struct model *m, bool (*on_progress)(void *ctx, double share), void *ctx);
 
 #endif

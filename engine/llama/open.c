@@ -157,7 +157,7 @@ static int load(struct model *m, const struct model_config *config, char *reason
 	int rc = ERR_RANGE;
 
 	for (size_t i = config->is_fast ? 2 : 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		begin(&progress, ways[i].must_be_exact ? 0.6 : 1);
+		begin(&progress, ways[i].must_be_exact ? 0.6 : 0.9);
 		rc = load_weights(m, ways[i].may_repack, &progress, reason);
 		if (rc == 0)
 			rc = make_context(m, config, reason);
@@ -172,6 +172,9 @@ static int load(struct model *m, const struct model_config *config, char *reason
 	if (rc < 0)
 		return rc;
 	begin(&progress, 1);
+	rc = rows_measure(m, on_probe, &progress);
+	if (rc < 0)
+		return rc;
 	return on_progress(1, &progress) ? 0 : ERR_CLOSED;
 }
 
