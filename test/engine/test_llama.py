@@ -367,6 +367,8 @@ def penalties_and_cuts_do_what_they_say():
         plain = e.ask("hello", **args)
         penalised = e.ask("hello", presence_penalty=2.0, frequency_penalty=2.0, **args)
         check(len(set(penalised.ids)) > len(set(plain.ids)), "as many repetitions with penalties as without")
+        repeated = e.ask("hello", repeat_penalty=1.8, **args)
+        check(len(set(repeated.ids)) > len(set(plain.ids)), "as many repetitions with repeat_penalty as without")
         # One candidate is left: chance has no say.
         for cut in (dict(top_k=1), dict(top_p=0.0), dict(min_p=1.0)):
             equal(e.ask("hello", ignore_eos=True, max_tokens=60, temperature=2.0, seed=9, **cut).ids, plain.ids, repr(cut))

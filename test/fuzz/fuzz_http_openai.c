@@ -86,9 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (openai_key(s, key) == 0)
 		check(span_is_id(span_of(key)));
-	switch (data[0] % 3) {
+	switch (data[0] % 4) {
 	case 0: body(OPENAI_CHAT, s); break;
 	case 1: body(OPENAI_COMPLETION, s); break;
+	case 3: body(OPENAI_EMBEDDING, s); break;
 	default: headers(s); break;
 	}
 	return 0;

@@ -5,6 +5,7 @@
 
 #include "gbnf.h"
 #include "rng.h"
+#include "support/repeat.h"
 
 static char reason[512];
 
@@ -183,33 +184,20 @@ Test(gbnf, what_is_no_grammar_is_refused_with_a_sentence)
 
 /* ---- harm ---- */
 
-static struct span big(const char *before, const char *part, size_t n, const char *after)
-{
-	static struct buf b;
-
-	buf_fini(&b);
-	b = BUF_INIT(1 << 20);
-	buf_addf(&b, "%s", before);
-	for (size_t i = 0; i < n; i++)
-		buf_addf(&b, "%s", part);
-	buf_addf(&b, "%s", after);
-	return buf_span(&b);
-}
-
 Test(gbnf, depth_and_size_are_bounded)
 {
 	int rc;
 	struct gbnf *g;
 
-	g = read_grammar(big("root ::= ", "(", 60000, ""), &rc);
+	g = read_grammar(repeat("root ::= ", "(", 60000, ""), &rc);
 	cr_assert_eq(rc, ERR_TOOBIG, "%s", reason);
 	g = read_grammar(
-		big("root ::= ", "(", 64, "\"a\"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))"), &rc);
+		repeat("root ::= ", "(", 64, "\"a\"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))"), &rc);
 	cr_assert_eq(rc, 0, "%s", reason);
 	gbnf_free(g);
-	g = read_grammar(big("root ::= ", "(\"a\"{9999}){9999} ", 3000, ""), &rc);
+	g = read_grammar(repeat("root ::= ", "(\"a\"{9999}){9999} ", 3000, ""), &rc);
 	cr_assert_eq(rc, ERR_TOOBIG, "%s", reason);
-	g = read_grammar(big("root ::= \"a\"", "{9}", 20000, ""), &rc);
+	g = read_grammar(repeat("root ::= \"a\"", "{9}", 20000, ""), &rc);
 	cr_assert_lt(rc, 0, "%s", reason);
 	(void)g;
 }
@@ -239,7 +227,7 @@ Test(gbnf, grammars_that_can_be_read_in_countless_ways_are_given_up)
 			     "aaaaaaaaaaaaaaaa", 1),
 		ERR_TOOBIG);
 	/* A thousand ways at the first one already. */
-	cr_expect_eq(feed(big("root ::= \"b\"", " | \"a\" \"b\"", 5000, ""), "a", 1), ERR_TOOBIG);
+	cr_expect_eq(feed(repeat("root ::= \"b\"", " | \"a\" \"b\"", 5000, ""), "a", 1), ERR_TOOBIG);
 	/* A stack that only grows. */
 	cr_expect_eq(feed(SPAN("root ::= \"a\" root \"b\" | \"c\""), "aaaaaaaaaaaaaaaa", 100000), ERR_TOOBIG);
 	/* All of them empty, in each other. */

@@ -6,6 +6,7 @@
 #include "gbnf.h"
 #include "json.h"
 #include "rng.h"
+#include "support/repeat.h"
 #include "schema.h"
 
 static char reason[512];
@@ -191,31 +192,17 @@ Test(schema, what_is_not_supported_is_refused_with_its_place)
 	}
 }
 
-static struct span big(const char *before, const char *part, size_t n, const char *after)
-{
-	static struct buf b;
-
-	buf_fini(&b);
-	b = BUF_INIT(1 << 20);
-	buf_addf(&b, "%s", before);
-	for (size_t i = 0; i < n; i++)
-		buf_addf(&b, part, i);
-	buf_addf(&b, "%s", after);
-	buf_add(&b, "", 1);
-	return buf_span(&b);
-}
-
 Test(schema, size_and_depth_are_bounded)
 {
 	struct buf grammar = BUF_INIT(1 << 20);
 
-	cr_expect_lt(convert(big("", "{\"items\":", 1000, "{}").p, &grammar), 0);
+	cr_expect_lt(convert(repeat("", "{\"items\":", 1000, "{}").p, &grammar), 0);
 	cr_expect_lt(
-		convert(big("{\"properties\":{\"\":{}", ",\"member-%zu\":{\"type\":\"string\"}", 2000, "}}").p, &grammar),
+		convert(repeat("{\"properties\":{\"\":{}", ",\"member-%zu\":{\"type\":\"string\"}", 2000, "}}").p, &grammar),
 		0);
 	cr_expect_not_null(strstr(reason, "64 KiB"), "%s", reason);
 	buf_reset(&grammar);
-	cr_expect_eq(convert(big("{\"enum\":[0", ",%zu", 2000, "]}").p, &grammar), 0, "%s", reason);
+	cr_expect_eq(convert(repeat("{\"enum\":[0", ",%zu", 2000, "]}").p, &grammar), 0, "%s", reason);
 	buf_fini(&grammar);
 }
 
