@@ -80,6 +80,7 @@ static void fill_defaults(struct agent_config *c)
 	default_to(&c->load_timeout_ms, 60000);
 	default_to(&c->token_timeout_ms, 10000);
 	default_to(&c->prompt_timeout_ms, 20000);
+	default_to(&c->session_file_ms, 60000);
 	default_to(&c->engine_backoff_min_ms, 250);
 	default_to(&c->engine_backoff_max_ms, 30000);
 	default_to(&c->quarantine_window_ms, 5 * 60000);

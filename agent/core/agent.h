@@ -79,6 +79,7 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	size_t n_benches;
 	uint64_t session_bytes;    /* of files with computed states; 0: none are kept */
 	uint64_t session_rest_ms;  /* from the end of a session's job until its state is saved */
+	uint64_t session_file_ms;  /* a slow card may take so long for one: the engine does nothing else meanwhile */
 	const struct agent_model *models;
 	size_t n_models;
 	const struct span *labels;

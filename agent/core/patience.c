@@ -10,9 +10,7 @@
  * the first of them must not shorten the time of the others. */
 #include "agent_core.h"
 
-#define PINGS 4       /* within the time allowed */
-#define FILE_MS 60000 /* to write a session's state to a slow card, or to read it: the engine does nothing else meanwhile   \
-		       */
+#define PINGS 4 /* within the time allowed */
 
 static uint64_t token_ms(const struct engine *e)
 {
@@ -21,7 +19,7 @@ static uint64_t token_ms(const struct engine *e)
 
 static uint64_t reading_ms(const struct engine *e)
 {
-	uint64_t ms = FILE_MS * (e->n_saving + e->n_restoring);
+	uint64_t ms = e->agent->config.session_file_ms * (e->n_saving + e->n_restoring);
 
 	for (size_t i = 0; i < e->n_runs; i++)
 		if (e->runs[i].number != 0)
@@ -86,7 +84,7 @@ void patience_stood_still(struct engine *e, uint64_t ms)
 
 void patience_file(struct engine *e)
 {
-	put_off_all(e, FILE_MS);
+	put_off_all(e, e->agent->config.session_file_ms);
 }
 
 static uint64_t ping_at(const struct engine *e)

@@ -53,6 +53,7 @@ void box_start(struct sim *s, size_t i)
 		.load_timeout_ms = 5000,
 		.token_timeout_ms = 800,
 		.prompt_timeout_ms = 400,
+		.session_file_ms = 400,
 		.engine_backoff_min_ms = 50,
 		.engine_backoff_max_ms = 500,
 		.quarantine_deaths = s->seed % 3, /* never, at once, or at the second */
