@@ -7,6 +7,8 @@
  * so gives other bits with another number of threads; cells are counted in steps of 256. */
 #define LONE_ROW_CELLS 255
 
+#define MAX_GAP 2 /* idle sequences: two rows of no use at most, as many as two lone rows would get */
+
 int rows_init(struct model *m, size_t max_rows)
 {
 	m->batch = llama_batch_init((int32_t)max_rows, 0, 1);
@@ -138,11 +140,49 @@ static bool are_faster_alone(const struct model *m, const struct model_rows *row
 	return n > 1;
 }
 
+static bool needs_company(const struct model *m, const struct model_rows *r)
+{
+	return r->first >= m->exact.pad_from;
+}
+
+/* Sequences between the kth single row's and the next one's, when rows of no use are to fill the gap:
+ * llama.cpp then computes both in one pass, and they are each other's company.  Conversations
+ * that go on where they were leave gaps. */
+static size_t gap_to_fill(const struct model *m, const struct model_rows *rows, size_t k, size_t n)
+{
+	const struct model_rows *r = &rows[m->order[k]], *next = k + 1 < n ? &rows[m->order[k + 1]] : NULL;
+
+	if (next == NULL || next->seq - r->seq - 1 > MAX_GAP || !needs_company(m, r) || !needs_company(m, next))
+		return 0;
+	return next->seq - r->seq - 1;
+}
+
+static bool has_neighbour(const struct model *m, const struct model_rows *rows, size_t k, size_t n)
+{
+	return k + 1 < n && rows[m->order[k]].seq + gap_to_fill(m, rows, k, n) + 1 == rows[m->order[k + 1]].seq;
+}
+
 static bool is_alone(const struct model *m, const struct model_rows *rows, size_t k, size_t n)
 {
-	size_t seq = rows[m->order[k]].seq;
+	return !has_neighbour(m, rows, k, n) && (k == 0 || !has_neighbour(m, rows, k - 1, n));
+}
 
-	return (k == 0 || rows[m->order[k - 1]].seq + 1 < seq) && (k + 1 == n || rows[m->order[k + 1]].seq > seq + 1);
+static size_t length_of(const struct model *m, size_t seq)
+{
+	return (size_t)(llama_memory_seq_pos_max(llama_get_memory(m->ctx), (llama_seq_id)seq) + 1);
+}
+
+/* Rows behind what idle sequences hold; gone after the pass. */
+static void fill_gap(struct model *m, size_t first, size_t n)
+{
+	for (size_t seq = first; seq < first + n; seq++)
+		add_row(m, seq, 0, length_of(m, seq), false);
+}
+
+static void empty_gap(struct model *m, size_t first, size_t n)
+{
+	for (size_t seq = first; seq < first + n; seq++)
+		cut(m, seq, length_of(m, seq) - 1);
 }
 
 /* One row each of several sequences.  A row that would be alone in its pass gets a second one
@@ -160,12 +200,15 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 		const struct model_rows *r = &rows[m->order[k]];
 
 		add_row(m, r->seq, r->tokens[0], r->first, true);
-		if (r->first < m->exact.pad_from || !is_alone(m, rows, k, n))
+		fill_gap(m, r->seq + 1, gap_to_fill(m, rows, k, n));
+		if (!needs_company(m, r) || !is_alone(m, rows, k, n))
 			continue;
 		add_row(m, r->seq, r->tokens[0], r->first + 1, true);
 		is_padded = true;
 	}
 	rc = n > 0 ? decode(m) : 0;
+	for (size_t k = 0; rc == 0 && k < n; k++)
+		empty_gap(m, rows[m->order[k]].seq + 1, gap_to_fill(m, rows, k, n));
 	for (size_t k = 0; is_padded && k < n; k++)
 		cut(m, rows[m->order[k]].seq, rows[m->order[k]].first + 1);
 	if (rc != 0)
@@ -174,7 +217,7 @@ static int compute_singles(struct model *m, const struct model_rows *rows, size_
 		const struct model_rows *r = &rows[m->order[k]];
 
 		while (m->batch.seq_id[i][0] != (llama_seq_id)r->seq)
-			i++; /* a pad */
+			i++; /* of no use */
 		m->logits[m->order[k]] = llama_get_logits_ith(m->ctx, (int32_t)i);
 	}
 	return 0;
