@@ -43,6 +43,11 @@ def gaps_beside_a_prompt_are_measured():
 
 
 @test
+def the_tuner_is_measured():
+    says(run("threads", "--model", "triage", "--settle", "0.2", "--seconds", "0.2"), "thread tuner, alone", "thread tuner, after it")
+
+
+@test
 def the_tax_is_measured_and_one_wake_up_a_token_is_enough():
     out = run("agent_tax", *SMALL)
     says(out, "triage, 8 stream(s), HTTP")
