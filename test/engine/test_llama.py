@@ -408,4 +408,30 @@ def log_probabilities_are_those_of_all_tokens():
             check(0.2 < sum(math.exp(t["logprob"]) for t in p["top"]) <= 1 + 1e-9, p)
 
 
+def vectors(e, texts):
+    e.next_job += 1
+    e.send(type=EMBED, job=e.next_job, inputs=texts)
+    found = []
+    while True:
+        m = e.recv()
+        if m["type"] != EMBEDDING:
+            equal(m["type"], DONE, m)
+            return found
+        found.append(m["vector"])
+
+
+@test
+def a_vector_has_the_same_bits_with_any_number_of_threads():
+    texts = ["a", "hello world", "x y z " * 60, "word " * 200]
+    for model in (MODEL, MODELS / "random-f16.gguf", MODELS / "random-q8_0.gguf"):
+        want = None
+        for threads in (1, 2, 3):
+            with Engine(PROGRAM) as e:
+                loaded, _ = e.load(model, parallel=1, threads=threads, fast=True, embeddings=True)
+                equal(loaded["type"], LOADED, loaded)
+                found = vectors(e, texts)
+            want = want or found
+            equal(found, want, "%s with %d threads" % (model.name, threads))
+
+
 main()
