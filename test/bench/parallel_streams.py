@@ -12,7 +12,7 @@ import sys
 from benchlib import (LlamaServer, Missing, System, arguments, ask, began, engine_on_testing, find_model, first_ms, in_turn, median, percentile, prompt,
                       ratios, say, table, verdict, whole_rate)
 
-args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(5, "rounds"), clients=(8, "streams at once"), jobs=(3, "of each client, in a round"),
+args = arguments(__doc__, models=("35m-f16,35m-q8_0", "which models"), rounds=(5, "rounds"), clients=(8, "streams at once"), jobs=(2, "of each client, in a round"),
                  tokens=(96, "of an answer"), characters=(300, "of a prompt"), threads=(1, "of both engines"),
                  server=(1, "0: shoal alone"),
                  same_library=(0, "1: see above"))

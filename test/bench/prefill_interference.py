@@ -8,7 +8,7 @@ without it.  llama-server, where it can be had, does the same in turn.
 from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_model, first_ms, in_turn, median, percentile, prompt, say, table,
                       verdict)
 
-args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(5, "rounds"), threads=(1, "of the engine"),
+args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(4, "rounds"), threads=(1, "of the engine"),
                  characters=(4140, "of the prompt"), tokens=(900, "of the stream"), after=(100, "tokens before the prompt comes"), server=(1, "0: without llama-server"))
 CONTEXT = 4096
 

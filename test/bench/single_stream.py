@@ -7,7 +7,7 @@ which computes a lone row with company.
 """
 from benchlib import Bare, System, arguments, ask, began, decode_rate, find_model, in_turn, median, prompt, ratios, say, table, verdict, whole_rate
 
-args = arguments(__doc__, models=("triage,35m-f16,90m-q8_0", "which models"), rounds=(7, "rounds"), tokens=(384, "of an answer"),
+args = arguments(__doc__, models=("triage,35m-f16,90m-q8_0", "which models"), rounds=(5, "rounds"), tokens=(384, "of an answer"),
                  threads=(1, "of the engine, and of the bare loop"), exact=(1, "0: without the exact engine"))
 CONTEXT = {"triage": 512}
 
