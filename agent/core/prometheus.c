@@ -217,10 +217,40 @@ static double bench_writing(const struct one *o)
 	return o->e->bench.state == BENCH_DONE ? per_second(o->e->bench.result.decode_milli) : NONE;
 }
 
+/* What an engine has said of its last second of work. */
+static double of_stats(const struct one *o, uint64_t value, double unit)
+{
+	return o->e->stats.threads > 0 ? (double)value * unit : NONE;
+}
+
+static double threads(const struct one *o)
+{
+	return of_stats(o, o->e->stats.threads, 1);
+}
+
+static double token_time(const struct one *o)
+{
+	return of_stats(o, o->e->stats.token_us, 1e-6);
+}
+
+static double step_rows(const struct one *o)
+{
+	return of_stats(o, o->e->stats.step_rows, 1e-3);
+}
+
+static double kept(const struct one *o)
+{
+	return of_stats(o, o->e->stats.n_kept, 1);
+}
+
 static const struct {
 	const char *name, *type, *help;
 	double (*of)(const struct one *o);
 } rows[] = {
+	{ "engine_threads", "gauge", "That compute, as the tuner has found.", threads },
+	{ "engine_token_seconds", "gauge", "Of computing for each new token, in the last second of work.", token_time },
+	{ "engine_step_rows", "gauge", "Tokens computed in one step, mean of the last second of work.", step_rows },
+	{ "engine_kept_sequences", "gauge", "Sequences that hold something for prompts to come.", kept },
 	{ "requests_running", "gauge", "Jobs whose tokens are being computed.", running },
 	{ "requests_waiting", "gauge", "Jobs that wait for a sequence.", waiting },
 	{ "slots", "gauge", "Jobs that can run at once, now.", slots },

@@ -310,6 +310,10 @@ def speed_can_be_chosen_over_equal_bits():
         answers = run(e, [(user(h["prompt"]), {"temperature": 0.0}) for h in HELDOUT[:50]], 8)
         right = sum(a.text == h["answer"] for h, a in zip(HELDOUT, answers))
         check(right >= 48, "%d of 50 are right" % right)
+        whole = e.ask("a", max_tokens=60, seed=3, **WILD)
+        for k in (1, 20, 59):  # what follows may be another continuation, but it follows
+            rest = e.ask("a", prefix=whole.ids[:k], max_tokens=60, seed=3, **WILD)
+            equal((rest.first, k + len(rest.ids), rest.end["index"]), (k, 60, 60), "places of the tokens after %d" % k)
 
 
 @test

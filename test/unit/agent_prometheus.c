@@ -93,6 +93,17 @@ Test(prometheus, requests_are_told_by_model_and_code_and_strangers_as_one)
 	cr_assert_eq(lines("shoal_agent_generation_tokens_total{model=\"m\"} 2\n"), 1);
 }
 
+Test(prometheus, how_an_engine_computes_is_told_when_it_has_said_so)
+{
+	rig_ready(&r, &c);
+	cr_assert_eq(lines("shoal_agent_engine_threads"), 0);
+	rig_engine(&r, (struct engine_msg){ .type = ENGINE_STATS, .threads = 3, .token_us = 4100, .step_rows = 7500 });
+	cr_assert_eq(lines("shoal_agent_engine_threads{model=\"m\"} 3\n"), 1);
+	cr_assert_eq(lines("shoal_agent_engine_token_seconds{model=\"m\"} 0.0041\n"), 1);
+	cr_assert_eq(lines("shoal_agent_engine_step_rows{model=\"m\"} 7.5\n"), 1);
+	cr_assert_eq(lines("shoal_agent_engine_kept_sequences{model=\"m\"} 0\n"), 1);
+}
+
 Test(prometheus, an_agent_without_models_has_no_empty_families)
 {
 	c.n_models = 0;
