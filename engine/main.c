@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	if (fstat(ENGINE_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return usage(EXIT_USAGE);
 	offer_to_oom_killer();
-	box_open(&box);
+	box_open(&box, "");
 	if (model_needs_sandbox() && lock_in() < 0)
 		return 1;
 	return serve(ENGINE_FD, &box);

@@ -5,8 +5,8 @@
  * always faster, and what is best changes with what else the box does.
  *
  * The tuner tries other counts for some steps at a time and keeps what is faster by a margin.
- * Fewer when steps have become slow, when something on the box waits for a core, and now and then;
- * more when cores are idle.  A trial that fails is repeated later and later, as each
+ * Fewer when steps have become slow and when something on the box waits for a core; more when
+ * cores are idle.  A trial that fails is repeated later and later, as each
  * costs something; one that goes badly is broken off.  Steps are compared only with such of about
  * as many rows.
  *

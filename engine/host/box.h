@@ -9,6 +9,7 @@
 #include "tuner.h"
 
 struct box {
+	size_t cores;       /* this process may use, by affinity and by the quota of its control groups */
 	int pressure, stat; /* descriptors, -1: none */
 	double hz;          /* of the figures in /proc/stat */
 	uint64_t read_us;   /* 0: not yet */
@@ -16,11 +17,9 @@ struct box {
 	struct tuner_load load;
 };
 
-/* Before sandbox_enter(); the descriptors are the process's until it ends. */
-void box_open(struct box *b);
+/* Before sandbox_enter(); the descriptors are the process's until it ends.  root: what stands before
+ * /proc and /sys, "" but in tests. */
+void box_open(struct box *b, const char *root);
 /* Over the last quarter of a second or more. */
 const struct tuner_load *box_load(struct box *b, uint64_t now_us);
-/* Cores this process may use. */
-size_t box_cores(void);
-
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "box.h"
 #include "given.h"
 
 #define READ_SIZE ((size_t)1 << 20)
@@ -42,7 +41,7 @@ static size_t or_default(uint64_t asked, size_t def)
 	return asked != 0 ? (size_t)asked : def;
 }
 
-void load_config(const struct engine_msg *load, struct model_config *config)
+void load_config(const struct engine_msg *load, size_t n_cores, struct model_config *config)
 {
 	config->n_ctx = (size_t)load->n_ctx;
 	config->n_parallel = or_default(load->parallel, DEFAULT_SEQUENCES);
@@ -55,7 +54,7 @@ void load_config(const struct engine_msg *load, struct model_config *config)
 	config->batch_tokens = or_default(load->batch_tokens, DEFAULT_BATCH_TOKENS);
 	if (config->batch_tokens < config->chunk)
 		config->batch_tokens = config->chunk;
-	config->max_threads = or_default(load->threads, box_cores());
+	config->max_threads = or_default(load->threads, n_cores);
 	/* One core is left to the rest of the box: two busy threads on a core wait for each other. */
 	config->n_threads = or_default(load->threads, config->max_threads > 1 ? config->max_threads - 1 : 1);
 }

@@ -125,7 +125,7 @@ static int load(struct host *h, const struct engine_msg *m, char reason[MODEL_RE
 	char *path;
 	int rc;
 
-	load_config(m, &config);
+	load_config(m, h->watch.box->cores, &config);
 	read_schedule(h, m, &config);
 	if (config.n_sequences > model_max_sequences()) {
 		(void)snprintf(reason, MODEL_REASON_MAX, "The engine computes at most %zu sequences at once, not %zu.",

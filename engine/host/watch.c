@@ -5,7 +5,7 @@
 void watch_init(struct watch *w, struct box *box, size_t n_threads)
 {
 	*w = (struct watch){ .box = box, .is_fixed = n_threads != 0 };
-	tuner_init(&w->tuner, box_cores());
+	tuner_init(&w->tuner, box->cores);
 	if (w->is_fixed)
 		w->tuner.n = n_threads;
 }
