@@ -9,7 +9,8 @@ from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_
                       verdict)
 
 args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(4, "rounds"), threads=(1, "of the engine"),
-                 characters=(4140, "of the prompt"), tokens=(900, "of the stream"), after=(100, "tokens before the prompt comes"), server=(1, "0: without llama-server"))
+                 characters=(4140, "of the prompt"), tokens=(900, "of the stream"), after=(100, "tokens before the prompt comes"), server=(1, "0: without llama-server"),
+                 gap=(0, "prefill_gap of the model, 0: the engine's choice"))
 CONTEXT = 4096
 
 
@@ -33,7 +34,7 @@ def judge(answers):
 
 def measure(name):
     path = find_model(name)
-    system = System(path, args.threads, 2, CONTEXT)
+    system = System(path, args.threads, 2, CONTEXT, model=f"prefill_gap = {args.gap};" if args.gap else "")
     sides = {"shoal": system}
     try:
         if args.server:
