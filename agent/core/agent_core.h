@@ -6,6 +6,7 @@
  *   jobs.c     the job table: ending, forgetting; what the hub asks about jobs
  *   stream.c   tokens of a job: kept, framed, windowed, sent again
  *   engines.c  one state machine a model: start, load, run, die, try again
+ *   runs.c     what an engine computes at the moment
  *   patience.c when an engine that says nothing has hung
  *   quarantine.c  an engine that dies too often
  *   memory.c   who may be loaded, who has to go
@@ -361,18 +362,28 @@ size_t engine_slots(const struct engine *e); /* jobs it runs at once, or would *
 void engine_load(struct engine *e); /* an operator wants it: what was before is forgotten */
 bool engine_has_child(const struct engine *e);
 void engine_tick(struct engine *e);
-bool engine_has_work(struct engine *e); /* a job waits for it that it may begin before it gives way */
-void engine_dispatch(struct engine *e);
-void engine_cancel(struct engine *e, struct run *run);
 void engine_stop(struct engine *e, bool at_once);
 uint64_t engine_deadline(const struct engine *e);
-/* A run without a job, on an engine that has a free sequence; returns its number. */
-uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s);
-void engine_cancel_number(struct engine *e, uint64_t number);
 bool engine_is_settled(const struct engine *e);
 enum model_state engine_model_state(const struct engine *e);
 struct engine *engine_find(struct agent *a, struct span model);
 extern const char *const engine_state_names[];
+struct engine_msg *engine_tell(struct engine *e, enum engine_msg_type type); /* a message to fill in */
+
+/* runs.c */
+bool engine_has_work(struct engine *e); /* a job waits for it that it may begin before it gives way */
+void engine_dispatch(struct engine *e);
+void engine_cancel(struct engine *e, struct run *run);
+void engine_cancel_number(struct engine *e, uint64_t number);
+/* A run without a job, on an engine that has a free sequence; returns its number. */
+uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s);
+struct run *runs_find(struct engine *e, uint64_t number);
+/* Takes the run's job away and frees the sequence; NULL when the job had ended before. */
+struct job *runs_end(struct engine *e, struct run *run);
+void runs_lose(struct engine *e, enum code code); /* with the engine; what waits for it fails too */
+SHOAL_CHECK int runs_tokens(struct engine *e, const struct agent_event *in);
+SHOAL_CHECK int runs_done(struct engine *e, const struct agent_event *in);
+SHOAL_CHECK int runs_error(struct engine *e, const struct agent_event *in);
 
 /* patience.c */
 void patience_begin(struct engine *e, struct run *run, size_t prompt_bytes, const struct sampling *s);     /* it was told to generate */

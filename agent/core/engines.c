@@ -21,7 +21,7 @@ static uint64_t now_of(const struct engine *e)
 
 /* ---- what it is told ---- */
 
-static struct engine_msg *tell(struct engine *e, enum engine_msg_type type)
+struct engine_msg *engine_tell(struct engine *e, enum engine_msg_type type)
 {
 	struct agent_action *act = out_action(e->agent, AGENT_ACT_ENGINE_SEND);
 
@@ -36,106 +36,7 @@ static void kill_child(struct engine *e)
 	e->timer_ms = now_of(e) + KILL_MS;
 }
 
-void engine_cancel(struct engine *e, struct run *run)
-{
-	if (e->state != ENGINE_STATE_READY || run->is_cancelled)
-		return;
-	run->is_cancelled = true;
-	patience_cancelled(e, run);
-	tell(e, ENGINE_CANCEL)->job = run->number;
-}
-
-static struct engine_msg *begin_run(struct engine *e, struct job *j, size_t bytes, const struct sampling *s)
-{
-	struct engine_msg *m = tell(e, ENGINE_GENERATE);
-	struct run *run = e->runs;
-
-	while (run->number != 0)
-		run++;
-	*run = (struct run){ .number = ++e->agent->next_run, .job = j };
-	e->n_busy++;
-	patience_begin(e, run, bytes, s);
-	m->job = run->number;
-	m->sampling = *s;
-	if (j != NULL)
-		job_started(j, run);
-	return m;
-}
-
-static struct run *run_find(struct engine *e, uint64_t number)
-{
-	for (size_t i = 0; number != 0 && i < e->n_runs; i++)
-		if (e->runs[i].number == number)
-			return &e->runs[i];
-	return NULL;
-}
-
-static void generate(struct engine *e, struct job *j)
-{
-	const struct job_msg *msg = j->msg;
-	struct engine_msg *m;
-	bool is_embedding = msg->n_inputs > 0; /* which goes on with no conversation */
-	struct session *s = !is_embedding ? sessions_begin(e, msg, e->agent->next_run + 1) : NULL;
-
-	job_unqueue(j);
-	m = begin_run(e, j, j->msg_size, &msg->sampling);
-	run_find(e, m->job)->session = s;
-	e->used_ms = now_of(e);
-	if (is_embedding) { /* texts before the prefix's end are known already */
-		m->type = ENGINE_EMBED;
-		m->inputs = msg->inputs;
-		m->n_inputs = msg->n_inputs;
-		m->index = msg->n_prefix;
-		m->sampling = (struct sampling){ .has = 0 };
-		return;
-	}
-	m->prompt = msg->prompt;
-	m->turns = msg->turns;
-	m->n_turns = msg->n_turns;
-	m->prefix = msg->prefix;
-	m->n_prefix = msg->n_prefix;
-}
-
-uint64_t engine_generate(struct engine *e, struct span prompt, const struct sampling *s)
-{
-	struct engine_msg *m = begin_run(e, NULL, prompt.n, s);
-
-	m->prompt = prompt;
-	return m->job;
-}
-
-bool engine_has_work(struct engine *e)
-{
-	return e->n_queued > 0 && queue_next(e)->taken_ms <= e->yield_ms;
-}
-
-void engine_dispatch(struct engine *e)
-{
-	while (e->state == ENGINE_STATE_READY && e->n_busy < e->parallel && engine_has_work(e))
-		generate(e, queue_next(e));
-}
-
 /* ---- when it is lost ---- */
-
-static void lose_jobs(struct engine *e, enum code code)
-{
-	struct job *j;
-
-	bench_lost(e);
-	for (size_t i = 0; i < e->n_runs; i++) {
-		j = e->runs[i].job;
-		if (e->runs[i].session != NULL)
-			sessions_abort(e->runs[i].session);
-		e->runs[i] = (struct run){ 0 };
-		if (j == NULL)
-			continue;
-		j->run = NULL;
-		job_fail(j, code, span_of(e->reason));
-	}
-	e->n_busy = 0;
-	while ((j = queue_next(e)) != NULL)
-		job_fail(j, CODE_MODEL_NOT_LOADED, span_of(e->reason));
-}
 
 static struct span quarantine_text(struct engine *e, struct span reason)
 {
@@ -173,7 +74,7 @@ static void give_up(struct engine *e, enum code code, struct span reason)
 	e->state = ENGINE_STATE_STOPPING;
 	note_failure(e, reason);
 	kill_child(e);
-	lose_jobs(e, code);
+	runs_lose(e, code);
 }
 
 /* Capped exponential, the upper half of it random: a fleet must not reload in step. */
@@ -263,7 +164,7 @@ static int hello(struct engine *e, const struct agent_event *in)
 	take_devices(e->agent, m);
 	e->parallel = m->max_sequences > 0 && m->max_sequences < e->n_runs ? (size_t)m->max_sequences : e->n_runs;
 	e->timer_ms = now_of(e) + e->agent->config.load_timeout_ms;
-	load = tell(e, ENGINE_LOAD);
+	load = engine_tell(e, ENGINE_LOAD);
 	load->path = e->model.path;
 	load->n_ctx = e->model.n_ctx;
 	load->parallel = e->parallel;
@@ -344,86 +245,6 @@ static int load_timed_out(struct engine *e, const struct agent_event *in)
 	return 0;
 }
 
-/* Takes the run's job away and frees the sequence; NULL when the job had ended before. */
-static struct job *run_end(struct engine *e, struct run *run)
-{
-	struct job *j = run->job;
-
-	if (run->session != NULL)
-		sessions_end(e, run->session, run->number);
-	*run = (struct run){ 0 };
-	e->n_busy--;
-	e->used_ms = now_of(e);
-	if (j != NULL)
-		j->run = NULL;
-	return j;
-}
-
-static int tokens(struct engine *e, const struct agent_event *in)
-{
-	const struct engine_msg *m = in->engine_msg;
-	struct run *run = run_find(e, m->job);
-	struct job *j;
-	int rc;
-
-	if (run == NULL || m->n_ids == 0)
-		return ERR_MALFORMED;
-	j = run->job;
-	if (bench_is(e, m->job)) {
-		patience_spoke(e, run);
-		bench_tokens(e, m);
-	}
-	if (j == NULL)
-		return 0; /* said before the engine saw the cancel */
-	if (RULE(e->agent, ENGINE_INDEX) && m->index != stream_end(&j->stream))
-		return ERR_MALFORMED;
-	patience_spoke(e, run);
-	rc = stream_add(&j->stream, m);
-	if (rc == ERR_TOOBIG)
-		job_fail(j, CODE_TOO_LARGE, SPAN("the answer is longer than an answer may be"));
-	else if (rc < 0)
-		job_fail(j, CODE_MEMORY_LIMIT_EXCEEDED, SPAN("the agent is out of memory for the answer"));
-	if (rc < 0)
-		return 0;
-	e->agent->counters.tokens += m->n_ids;
-	job_touch(j);
-	return 0;
-}
-
-static int done(struct engine *e, const struct agent_event *in)
-{
-	const struct engine_msg *m = in->engine_msg;
-	struct run *run = run_find(e, m->job);
-	struct job *j;
-
-	if (run == NULL || m->finish == FINISH_NONE || m->finish >= FINISH_COUNT)
-		return ERR_MALFORMED;
-	if (RULE(e->agent, ENGINE_COUNT) && run->job != NULL && m->index != stream_end(&run->job->stream))
-		return ERR_MALFORMED;
-	j = run_end(e, run);
-	if (bench_is(e, m->job))
-		bench_done(e, m);
-	if (j != NULL)
-		job_done(j, m);
-	return 0;
-}
-
-static int job_error(struct engine *e, const struct agent_event *in)
-{
-	const struct engine_msg *m = in->engine_msg;
-	struct run *run = run_find(e, m->job);
-	struct job *j;
-
-	if (run == NULL || m->code == CODE_OK)
-		return ERR_MALFORMED;
-	j = run_end(e, run);
-	if (bench_is(e, m->job))
-		bench_failed(e, m->reason);
-	if (j != NULL)
-		job_fail(j, (enum code)code_info((unsigned)m->code)->number, m->reason);
-	return 0;
-}
-
 /* One that answers what it was not asked could keep us busy for ever. */
 static int pong(struct engine *e, const struct agent_event *in)
 {
@@ -467,7 +288,7 @@ static int look_after(struct engine *e, const struct agent_event *in)
 			job_fail(run->job, CODE_BATCH_TIMEOUT, SPAN("the engine brought no token of the job in time"));
 	}
 	if (patience_wants_ping(e)) {
-		(void)tell(e, ENGINE_PING);
+		(void)engine_tell(e, ENGINE_PING);
 		e->n_pings++;
 		e->pinged_ms = now_of(e);
 	}
@@ -490,7 +311,7 @@ static int quit(struct engine *e, const struct agent_event *in)
 	(void)in;
 	if (!e->agent->is_stop_hard)
 		sessions_save_all(e);
-	(void)tell(e, ENGINE_QUIT);
+	(void)engine_tell(e, ENGINE_QUIT);
 	e->timer_ms = now_of(e) + QUIT_MS + (e->n_saving > 0 ? ENGINE_SAVE_MS : 0);
 	return 0;
 }
@@ -545,7 +366,7 @@ static int died(struct engine *e, const struct agent_event *in)
 	if (in->wstatus >= 0) /* it was started */
 		quarantine_note(e);
 	note_failure(e, exit_text(e->agent, in->wstatus));
-	lose_jobs(e, CODE_ENGINE_CRASHED);
+	runs_lose(e, CODE_ENGINE_CRASHED);
 	return wait_or_rest(e);
 }
 
@@ -572,16 +393,16 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 	[S(LOADING)] = { EV(PROGRESS) = { S(LOADING), progress }, EV(LOADED) = { S(READY), loaded },
 		EV(ERROR) = { S(STOPPING), load_failed }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(STOPPING), load_timed_out }, EV(STOP) = { S(STOPPING), end_child } },
-	[S(READY)] = { EV(TOKENS) = { S(READY), tokens }, EV(DONE) = { S(READY), done }, EV(ERROR) = { S(READY), job_error },
-		EV(PONG) = { S(READY), pong }, EV(STATS) = { S(READY), stats }, EV(SAVED) = { S(READY), saved },
-		EV(RESTORED) = { S(READY), restored }, EV(EXIT) = { S(BACKOFF), died },
+	[S(READY)] = { EV(TOKENS) = { S(READY), runs_tokens }, EV(DONE) = { S(READY), runs_done },
+		EV(ERROR) = { S(READY), runs_error }, EV(PONG) = { S(READY), pong }, EV(STATS) = { S(READY), stats },
+		EV(SAVED) = { S(READY), saved }, EV(RESTORED) = { S(READY), restored }, EV(EXIT) = { S(BACKOFF), died },
 		EV(TIMEOUT) = { S(READY), look_after }, EV(STOP) = { S(STOPPING), quit } },
 	/* What it still says on its way out is of no interest. */
 	[S(STOPPING)] = { EV(HELLO) = { S(STOPPING), nop }, EV(PROGRESS) = { S(STOPPING), nop },
 		EV(LOADED) = { S(STOPPING), nop }, EV(TOKENS) = { S(STOPPING), nop }, EV(DONE) = { S(STOPPING), nop },
 		EV(ERROR) = { S(STOPPING), nop }, EV(PONG) = { S(STOPPING), nop }, EV(STATS) = { S(STOPPING), nop },
-		EV(SAVED) = { S(STOPPING), saved }, EV(RESTORED) = { S(STOPPING), nop },
-		EV(EXIT) = { S(BACKOFF), gone }, EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
+		EV(SAVED) = { S(STOPPING), saved }, EV(RESTORED) = { S(STOPPING), nop }, EV(EXIT) = { S(BACKOFF), gone },
+		EV(TIMEOUT) = { S(STOPPING), end_child }, EV(STOP) = { S(STOPPING), nop } },
 	[S(BACKOFF)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(BACKOFF), ask_again },
 		EV(STOP) = { S(DOWN), stay_down } },
 	[S(QUARANTINED)] = { EV(START) = { S(STARTING), spawn }, EV(TIMEOUT) = { S(QUARANTINED), ask_again },
@@ -731,7 +552,7 @@ void engine_stop(struct engine *e, bool at_once)
 {
 	e->is_wanted = false;
 	if (e->bench.run != 0) {
-		(void)run_end(e, run_find(e, e->bench.run));
+		(void)runs_end(e, runs_find(e, e->bench.run));
 		bench_dropped(e);
 	}
 	(void)engine_step(e, ENGINE_EV_STOP, NULL); /* legal in every state */
@@ -742,14 +563,6 @@ void engine_stop(struct engine *e, bool at_once)
 bool engine_has_child(const struct engine *e)
 {
 	return has_child(e);
-}
-
-void engine_cancel_number(struct engine *e, uint64_t number)
-{
-	struct run *run = run_find(e, number);
-
-	if (run != NULL)
-		engine_cancel(e, run);
 }
 
 uint64_t engine_deadline(const struct engine *e)
