@@ -155,8 +155,9 @@ def the_second_turn_of_a_conversation_finds_the_first_computed():
             want = converse(fresh, first, second, text, **dict(sampling, cache_prompt=False))
             equal((got.ids, got.text), (want.ids, want.text), "the answer with and without reuse")
             equal(cached(want), 0, "cached without reuse")
-            found += cached(got)
-            asked += got.end["usage"]["prompt_tokens"]
+            if "ignore_eos" not in sampling:  # noise is not read again as the tokens it was written with
+                found += cached(got)
+                asked += got.end["usage"]["prompt_tokens"]
     note("%d of %d tokens of the second prompts were there" % (found, asked))
     check(found >= 0.9 * asked, "only %d of %d" % (found, asked))
 
