@@ -105,45 +105,93 @@ static void print_pressure(const struct sensors *s)
 			(double)s->psi_memory / 100, (double)s->psi_io / 100);
 }
 
-static void speed(double tokens_per_s, char *ret, size_t size)
+static const struct figures *figures_of(const struct api_agent *a, struct span model)
 {
-	if (tokens_per_s > 0)
-		(void)snprintf(ret, size, "%.*f", tokens_per_s < 100 ? 1 : 0, tokens_per_s);
+	static const struct figures none;
+
+	for (size_t i = 0; i < a->n_figures; i++)
+		if (span_eq(a->figures[i].name, model))
+			return &a->figures[i];
+	return &none;
+}
+
+/* What the last requests had, else what was measured when it was first loaded. */
+static void speed(uint64_t milli, double measured, char *ret, size_t size)
+{
+	double per_s = milli > 0 ? (double)milli / 1000 : measured;
+
+	if (per_s > 0)
+		(void)snprintf(ret, size, "%.*f", per_s < 100 ? 1 : 0, per_s);
 	else
 		(void)snprintf(ret, size, "–");
 }
 
 #define MIB ((uint64_t)1 << 20)
 
+enum { COL_MODEL, COL_STATE, COL_MIB, COL_REQUESTS, COL_ERRORS, COL_P95, COL_READS, COL_WRITES, COL_REASON, N_COLS };
+
+static int add_model(struct table *t, const struct api_agent *a, const struct api_agent_model *m)
+{
+	const struct figures *f = figures_of(a, m->name);
+	char *name = span_str(m->name), *state = span_str(m->state), *reason = span_str(m->reason);
+	char takes[32], requests[24], errors[24], p95[32], reads[32], writes[32];
+	const char *cells[N_COLS] = { name, state, takes, requests, errors, p95, reads, writes, reason };
+	int rc = ERR_NOMEM;
+
+	if (m->memory > 0)
+		(void)snprintf(takes, sizeof(takes), "%" PRIu64, (m->memory + MIB - 1) / MIB);
+	else
+		(void)snprintf(takes, sizeof(takes), "–");
+	(void)snprintf(requests, sizeof(requests), "%" PRIu64, f->requests_total);
+	(void)snprintf(errors, sizeof(errors), "%" PRIu64, f->errors_total);
+	(void)snprintf(p95, sizeof(p95), "%.2f s", (double)f->latency_p95_ms / 1000);
+	speed(f->prefill_milli, m->prefill_tokens_per_s, reads, sizeof(reads));
+	speed(f->decode_milli, m->decode_tokens_per_s, writes, sizeof(writes));
+	if (name != NULL && state != NULL && reason != NULL)
+		rc = table_add(t, cells);
+	free(name);
+	free(state);
+	free(reason);
+	return rc;
+}
+
 static int print_models(const struct api_agent *a)
 {
-	static const struct table_column columns[] = { { .name = "MODEL" }, { .name = "STATE" },
-		{ .name = "MIB", .is_right = true }, { .name = "READS/S", .is_right = true },
-		{ .name = "WRITES/S", .is_right = true }, { .name = "REASON", .may_cut = true } };
+	static const struct table_column columns[N_COLS] = { [COL_MODEL] = { .name = "MODEL" },
+		[COL_STATE] = { .name = "STATE" },
+		[COL_MIB] = { .name = "MIB", .is_right = true },
+		[COL_REQUESTS] = { .name = "REQUESTS", .is_right = true },
+		[COL_ERRORS] = { .name = "ERRORS", .is_right = true },
+		[COL_P95] = { .name = "P95", .is_right = true },
+		[COL_READS] = { .name = "READS/S", .is_right = true },
+		[COL_WRITES] = { .name = "WRITES/S", .is_right = true },
+		[COL_REASON] = { .name = "REASON", .may_cut = true } };
 	struct table *t = NULL;
-	int rc = table_new(columns, sizeof(columns) / sizeof(columns[0]), &t);
+	int rc = table_new(columns, N_COLS, &t);
 
-	for (size_t i = 0; i < a->n_models && rc == 0; i++) {
-		const struct api_agent_model *m = &a->models[i];
-		char *name = span_str(m->name), *state = span_str(m->state), *reason = span_str(m->reason);
-		char takes[32], reads[32], writes[32];
-		const char *cells[] = { name, state, takes, reads, writes, reason };
-
-		if (m->memory > 0)
-			(void)snprintf(takes, sizeof(takes), "%" PRIu64, (m->memory + MIB - 1) / MIB);
-		else
-			(void)snprintf(takes, sizeof(takes), "–");
-		speed(m->prefill_tokens_per_s, reads, sizeof(reads));
-		speed(m->decode_tokens_per_s, writes, sizeof(writes));
-		rc = name != NULL && state != NULL && reason != NULL ? table_add(t, cells) : ERR_NOMEM;
-		free(name);
-		free(state);
-		free(reason);
-	}
+	for (size_t i = 0; i < a->n_models && rc == 0; i++)
+		rc = add_model(t, a, &a->models[i]);
 	if (rc == 0)
 		rc = table_print(t);
 	table_free(t);
 	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
+}
+
+static void print_requests(const struct api_agent *a)
+{
+	const struct figures *f = figures_of(a, SPAN_NONE);
+	struct buf b = BUF_INIT(4096);
+
+	if (f->requests_total == 0)
+		return;
+	buf_addf(&b, "%" PRIu64 ", %" PRIu64 " errors", f->requests_total, f->errors_total);
+	for (size_t i = 0; i < f->n_errors; i++)
+		buf_addf(&b, "%s%.*s %" PRIu64, i == 0 ? ": " : ", ", SPAN_FMT(f->errors[i].code), f->errors[i].n);
+	put("requests", buf_span(&b));
+	buf_fini(&b);
+	PUT("latency", "mean %.2f s, 50 %% within %.2f s, 95 %% within %.2f s, 99 %% within %.2f s",
+		(double)f->latency_avg_ms / 1000, (double)f->latency_p50_ms / 1000, (double)f->latency_p95_ms / 1000,
+		(double)f->latency_p99_ms / 1000);
 }
 
 int detail_print(const struct api_agent *a)
@@ -170,5 +218,6 @@ int detail_print(const struct api_agent *a)
 	print_pressure(s);
 	PUT("jobs", "%" PRIu64 " of %" PRIu64 " running, %" PRIu64 " waiting, %.0f tokens/s", a->running, a->slots,
 		a->queued, a->tokens_per_s);
+	print_requests(a);
 	return a->n_models > 0 ? print_models(a) : CLI_OK;
 }

@@ -65,6 +65,7 @@ static const struct msg_field agent_fields[] = {
 	MSG_F_SUB(struct api_agent, sensors, struct sensors, 14, 0, &sensors_type),
 	MSG_F_UINT(struct api_agent, mem_available, 15, 0, UINT64_MAX),
 	MSG_F_REAL(struct api_agent, load, 16, 0),
+	MSG_F_SUBS(struct api_agent, figures, struct figures, 17, 0, PROTO_MAX_MODELS, &figures_type),
 };
 static const struct msg_type agent_type = MSG_TYPE("agent", struct api_agent, agent_fields);
 

@@ -55,6 +55,8 @@ struct api_agent {
 	struct span id, state, reason, host, software, engine;
 	struct hardware hardware;
 	struct sensors sensors;
+	const struct figures *figures; /* name empty: of all models */
+	size_t n_figures;
 	uint64_t mem_available;
 	double load;
 	uint64_t running, queued, slots;

@@ -193,6 +193,33 @@ static const struct msg_field sensors_fields[] = {
 #undef T
 const struct msg_type sensors_type = MSG_TYPE("sensors", struct sensors, sensors_fields);
 
+#define T struct code_count
+static const struct msg_field code_count_fields[] = {
+	MSG_F_TEXT(T, code, 1, MSG_REQ, PROTO_MAX_NAME),
+	MSG_F_UINT(T, n, 2, MSG_REQ, ANY),
+};
+#undef T
+const struct msg_type code_count_type = MSG_TYPE("code-count", struct code_count, code_count_fields);
+
+#define T struct figures
+static const struct msg_field figures_fields[] = {
+	MSG_F_TEXT(T, name, 1, 0, PROTO_MAX_NAME),
+	MSG_F_UINT(T, requests_total, 2, MSG_REQ, ANY),
+	MSG_F_UINT(T, errors_total, 3, MSG_REQ, ANY),
+	MSG_F_UINT(T, tokens_total, 4, MSG_REQ, ANY),
+	MSG_F_UINT(T, latency_min_ms, 5, 0, ANY),
+	MSG_F_UINT(T, latency_avg_ms, 6, 0, ANY),
+	MSG_F_UINT(T, latency_p50_ms, 7, 0, ANY),
+	MSG_F_UINT(T, latency_p95_ms, 8, 0, ANY),
+	MSG_F_UINT(T, latency_p99_ms, 9, 0, ANY),
+	MSG_F_UINT(T, latency_max_ms, 10, 0, ANY),
+	MSG_F_UINT(T, prefill_milli, 11, 0, ANY),
+	MSG_F_UINT(T, decode_milli, 12, 0, ANY),
+	MSG_F_SUBS(T, errors, struct code_count, 13, 0, PROTO_MAX_CODES, &code_count_type),
+};
+#undef T
+const struct msg_type figures_type = MSG_TYPE("figures", struct figures, figures_fields);
+
 #define T struct heartbeat
 static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, epoch, 1, MSG_REQ, ANY),
@@ -218,6 +245,7 @@ static const struct msg_field heartbeat_fields[] = {
 	MSG_F_UINT(T, latency_p95_ms, 21, 0, ANY),
 	MSG_F_UINT(T, latency_p99_ms, 22, 0, ANY),
 	MSG_F_SUB(T, sensors, struct sensors, HEARTBEAT_SENSORS, 0, &sensors_type),
+	MSG_F_SUBS(T, figures, struct figures, 24, 0, PROTO_MAX_MODELS, &figures_type),
 	MSG_F_UINT(T, memory_total, 40, 0, ANY),
 	MSG_F_UINT(T, memory_limit, 41, 0, ANY),
 	MSG_F_UINT(T, memory_used, 42, 0, ANY),

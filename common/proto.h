@@ -23,6 +23,7 @@
 #define PROTO_MAX_NAME 64 /* models, hosts */
 #define PROTO_MAX_MODELS 256
 #define PROTO_MAX_LABELS 32
+#define PROTO_MAX_CODES 32 /* of errors, in a list of them */
 #define PROTO_MAX_ISA 32
 #define PROTO_MAX_DEVICES 16 /* accelerators of a box */
 #define PROTO_MAX_ZONES 16   /* of temperature */
@@ -225,6 +226,23 @@ struct sensors { /* how a box fares; a field is there iff the box has a source f
 enum { SENSORS_TEMP = 1, SENSORS_THROTTLED, SENSORS_UNDERVOLTAGE, SENSORS_CPU_MHZ, SENSORS_PSI_CPU, SENSORS_PSI_MEMORY,
        SENSORS_PSI_IO, SENSORS_BATTERY, SENSORS_ON_MAINS, SENSORS_DISK_FREE };
 
+struct code_count {
+	uint64_t has;
+	struct span code; /* its name, as in code.h */
+	uint64_t n;
+};
+
+struct figures { /* how requests went, of all models (name: empty) or of one */
+	uint64_t has;
+	struct span name;
+	uint64_t requests_total, errors_total, tokens_total; /* since the start; tokens: generated */
+	/* Of the last 1,000: those that ended well. */
+	uint64_t latency_min_ms, latency_avg_ms, latency_p50_ms, latency_p95_ms, latency_p99_ms, latency_max_ms;
+	uint64_t prefill_milli, decode_milli; /* tokens a second x 1000, of one stream */
+	const struct code_count *errors;      /* since the start */
+	size_t n_errors;
+};
+
 struct heartbeat {
 	uint64_t has;
 	uint64_t epoch, conn;
@@ -241,6 +259,8 @@ struct heartbeat {
 	uint64_t requests_total, errors_total; /* attempts that ended here, refused ones too */
 	uint64_t latency_p50_ms, latency_p95_ms, latency_p99_ms; /* of those done among the last 1,000 */
 	struct sensors sensors;
+	const struct figures *figures; /* of all models, then of each that had requests */
+	size_t n_figures;
 	uint64_t memory_total, memory_limit, memory_used; /* bytes, of box or cgroup, whichever is tighter; limit: memory.hard */
 };
 enum { HEARTBEAT_SENSORS = 23 };
@@ -433,6 +453,6 @@ enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION,
 
 extern const struct msg_type embedding_type, json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
-	receipt_type, answer_type, sensors_type;
+	receipt_type, answer_type, sensors_type, code_count_type, figures_type;
 
 #endif

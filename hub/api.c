@@ -88,6 +88,7 @@ static void add_heartbeat(const struct heartbeat *h, bool is_there, struct api_a
 	a->tokens_total = h->tokens_total;
 	a->jobs_done = h->jobs_done, a->jobs_failed = h->jobs_failed;
 	a->bad_messages = h->bad_messages, a->stale_messages = h->stale_messages;
+	a->figures = h->figures, a->n_figures = h->n_figures;
 	if (!is_there)
 		return;
 	a->running = h->running, a->queued = h->queued;

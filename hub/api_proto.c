@@ -154,6 +154,7 @@ static const struct msg_field agent_fields[] = {
 	MSG_F_TEXT(T, engine, 14, 0, TEXT_MAX),
 	MSG_F_SUB(T, hardware, struct hardware, 15, 0, &hardware_type),
 	MSG_F_SUB(T, sensors, struct sensors, 16, 0, &sensors_type),
+	MSG_F_SUBS(T, figures, struct figures, 17, 0, PROTO_MAX_MODELS, &figures_type),
 	MSG_F_UINT(T, mem_available, 20, 0, ANY),
 	MSG_F_UINT(T, rss, 21, 0, ANY),
 	MSG_F_UINT(T, memory_total, 17, 0, ANY),

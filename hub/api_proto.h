@@ -98,6 +98,8 @@ struct api_agent {
 	struct span host, software, engine;
 	struct hardware hardware;
 	struct sensors sensors;
+	const struct figures *figures;
+	size_t n_figures;
 	uint64_t mem_available, rss;
 	uint64_t memory_total, memory_limit, memory_used; /* as the agent counts it before it loads a model */
 	double load, tokens_per_s;

@@ -15,6 +15,7 @@
  *   report.c   registration, status, heartbeat
  *   alarms.c   what the box's sensors say that someone should know
  *   hwtext.c   apart: reads the texts of /proc and /sys for the shell
+ *   figures.c  how requests went, for the heartbeat
  *   prometheus.c  all figures as text
  *   gpio.c     lights and button of the box: apart, knows agent_view() only
  *   metrics.c  how the last requests went
@@ -203,6 +204,7 @@ struct engine {
 /* ---- the agent ---- */
 
 #define DEVICE_SIZE 96
+#define FIGURES_MAX 17
 
 enum { ALARM_THROTTLED, ALARM_UNDERVOLTAGE, ALARM_DISK, ALARM_COUNT };
 
@@ -248,6 +250,10 @@ struct agent {
 	struct span devices[PROTO_MAX_DEVICES];
 	size_t n_devices;
 	struct alarm alarms[ALARM_COUNT];
+	struct figures figures[FIGURES_MAX];
+	struct code_count error_counts[FIGURES_MAX][PROTO_MAX_CODES];
+	size_t n_figures;
+	uint64_t n_counted; /* requests that had ended then */
 
 	/* Stop. */
 	bool is_drained, is_drained_here; /* by the hub or the button; by the button */
@@ -448,6 +454,9 @@ void report_tick(struct agent *a);
 void report_offline(struct agent *a, const char *reason);
 uint64_t report_deadline(const struct agent *a);
 size_t report_busy(const struct agent *a); /* sequences of all engines that are not free */
+
+/* figures.c */
+void figures_look(struct agent *a); /* brings a->figures up to date */
 
 /* alarms.c */
 void alarms_look(struct agent *a); /* at a new sample */

@@ -178,9 +178,9 @@ static struct heartbeat heartbeat_now(struct agent *a)
 {
 	const struct agent_counters *c = &a->counters;
 	struct memory_view m = memory_see(a, &a->config.memory_hard);
-	struct metrics_view v;
+	const struct figures *all = &a->figures[0]; /* zero until there are some */
 
-	metrics_view(&a->metrics, METRICS_ALL, &v);
+	figures_look(a);
 	return (struct heartbeat){ .epoch = a->config.epoch,
 		.conn = a->conn,
 		.state = a->told_state,
@@ -198,11 +198,13 @@ static struct heartbeat heartbeat_now(struct agent *a)
 		.stale_messages = c->jobs_stale + c->jobs_wrong_epoch,
 		.uptime_ms = a->now - a->start_ms,
 		.reason = span_of(a->told_reason),
-		.requests_total = v.requests_total,
-		.errors_total = v.errors_total,
-		.latency_p50_ms = v.latency_p50,
-		.latency_p95_ms = v.latency_p95,
-		.latency_p99_ms = v.latency_p99,
+		.requests_total = all->requests_total,
+		.errors_total = all->errors_total,
+		.latency_p50_ms = all->latency_p50_ms,
+		.latency_p95_ms = all->latency_p95_ms,
+		.latency_p99_ms = all->latency_p99_ms,
+		.figures = a->figures,
+		.n_figures = a->n_figures,
 		.sensors = a->sample.sensors,
 		.memory_total = m.total,
 		.memory_limit = m.limit,

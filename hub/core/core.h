@@ -69,11 +69,11 @@ struct agent {
 	size_t n_holds, n_jobs;
 	uint64_t status_epoch, status_conn; /* the last status, whoever sent it */
 	uint64_t since_ms, seen_ms, busy_ms, gone_ms, lost_ms, stray_ms, asked_ms;
-	struct heartbeat heartbeat;
+	struct heartbeat *heartbeat; /* NULL: none yet; without its reason, which the status has */
 	unsigned status_state;
 	enum life life;
 	enum gone gone;
-	bool has_status, has_heartbeat, will_fired, draining, quarantined, routable, open, stale_told;
+	bool has_status, will_fired, draining, quarantined, routable, open, stale_told;
 	char id[PROTO_MAX_ID + 1], reason[64];
 };
 

@@ -67,6 +67,7 @@ void fleet_free(struct hub *h, struct agent *a)
 {
 	models_drop(h, a);
 	free(a->reg);
+	free(a->heartbeat);
 	free(a);
 }
 

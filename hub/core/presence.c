@@ -82,6 +82,23 @@ static void ask_who(struct hub *h, struct agent *a, const struct heartbeat *b)
 	act_control(h, a, CONTROL_PING, b->epoch, SPAN_NONE, 0, 0);
 }
 
+/* Out of memory: the one before stays. */
+static void heartbeat_keep(struct hub *h, struct agent *a, const struct heartbeat *b)
+{
+	struct heartbeat told = *b;
+	size_t lists = b->n_figures * (sizeof(struct figures) + 16) + 16;
+	struct span body;
+	void *copy;
+
+	told.reason = SPAN_NONE;
+	for (size_t i = 0; i < b->n_figures; i++)
+		lists += b->figures[i].n_errors * sizeof(struct code_count);
+	if (act_copy(h, &heartbeat_type, &told, lists, &copy, &body) < 0)
+		return;
+	act_trash(h, a->heartbeat);
+	a->heartbeat = copy;
+}
+
 void presence_heartbeat(struct hub *h, const struct hub_event *ev)
 {
 	struct agent *a = fleet_get(h, ev->agent);
@@ -95,9 +112,7 @@ void presence_heartbeat(struct hub *h, const struct hub_event *ev)
 		h->counters.status_stale++;
 		return;
 	}
-	a->heartbeat = *b;
-	a->heartbeat.reason = SPAN_NONE; /* borrowed; the status has it */
-	a->has_heartbeat = true;
+	heartbeat_keep(h, a, b);
 	if (a->life != LIFE_OFFLINE)
 		fleet_seen(h, a);
 	else if (!a->will_fired)

@@ -14,7 +14,7 @@ void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_
 			.slots = a->reg != NULL ? a->reg->slots : 0,
 			.in_flight = a->n_jobs,
 			.registration = a->reg,
-			.heartbeat = a->has_heartbeat ? &a->heartbeat : NULL,
+			.heartbeat = a->heartbeat,
 			.reason = a->reg != NULL ? span_of(a->reason) : SPAN("never seen"),
 		};
 

@@ -316,13 +316,18 @@ def an_agent_by_name_is_told_whole():
                        "decode_tokens_per_s": 9.96}],
            "hardware": {"arch": "aarch64", "cpu": "Cortex-A72", "kernel": "6.1", "cores": 4, "mem_total": 4 << 30, "power": "battery",
                         "machine": "Raspberry Pi 4", "isa": ["neon", "dotprod"], "zones": ["cpu-thermal"], "disk_total": 8 << 30},
+           "figures": [{"requests_total": 1030, "errors_total": 30, "tokens_total": 9, "latency_p95_ms": 1900,
+                        "errors": [{"code": "QUEUE_FULL", "n": 30}]},
+                       {"name": "triage", "requests_total": 1029, "errors_total": 29, "tokens_total": 9, "latency_p95_ms": 1950,
+                        "decode_milli": 45678}],
            "sensors": {"temp_milli": -1500, "throttled": True, "psi_cpu": 307, "battery_percent": 0, "on_mains": False,
                        "disk_free": 2 << 30}}
     bare = {"id": "box-2", "state": "offline", "running": 0, "queued": 0, "slots": 0, "models": []}
     with FakeHub([json.dumps({"agents": [box, bare]}).encode()], type_="application/json") as hub:
         out = run_shoal("agents", "--http", hub.url, "box-1").stdout
         for words in ("Raspberry Pi 4", "Cortex-A72, 4 threads on 4 cores", "neon dotprod", "1.0 of 4.0 GiB free", "2.0 of 8.0 GiB free",
-                      "-1.5 °C, throttled", "battery, 0 %, mains are off", "3.07 % for the CPU", "triage", "812 ", "10.0"):
+                      "-1.5 °C, throttled", "battery, 0 %, mains are off", "3.07 % for the CPU", "triage", "812 ", "45.7 ", "1029",
+                      "1030, 30 errors: QUEUE_FULL 30", "95 % within 1.90 s", "1.95 s"):
             check(words in out, f"{words!r} is not in:\n{out}")
         check("\x1b" not in out, f"an escape reached the terminal: {out!r}")
         out = run_shoal("agents", "--http", hub.url, "box-2").stdout

@@ -196,6 +196,7 @@ Test(metrics_agent, each_end_is_counted_under_its_code)
 
 Test(metrics_agent, the_heartbeat_has_a_summary)
 {
+	const struct figures *both, *one;
 	const struct agent_action *act;
 
 	for (uint64_t i = 1; i <= 100; i++) {
@@ -212,4 +213,11 @@ Test(metrics_agent, the_heartbeat_has_a_summary)
 	cr_assert(act->heartbeat.requests_total == 101 && act->heartbeat.errors_total == 1);
 	cr_assert(act->heartbeat.latency_p50_ms == 50 && act->heartbeat.latency_p95_ms == 95 &&
 		  act->heartbeat.latency_p99_ms == 99);
+	cr_assert_eq(act->heartbeat.n_figures, 2, "all, and the one model that had some");
+	both = &act->heartbeat.figures[0];
+	one = &act->heartbeat.figures[1];
+	cr_assert(both->name.n == 0 && both->requests_total == 101 && both->errors_total == 1 && both->n_errors == 1);
+	cr_assert(span_is(both->errors[0].code, "MODEL_UNKNOWN") && both->errors[0].n == 1);
+	cr_assert(span_is(one->name, "m") && one->requests_total == 100 && one->n_errors == 0);
+	cr_assert(one->latency_min_ms == 1 && one->latency_avg_ms == 50 && one->latency_max_ms == 100);
 }

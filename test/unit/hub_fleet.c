@@ -282,13 +282,28 @@ Test(hub_fleet, heartbeats_of_the_connection_held_renew_and_no_others)
 
 Test(hub_fleet, what_is_kept_of_a_heartbeat_borrows_nothing)
 {
-	struct heartbeat b = { .epoch = 1, .conn = 1, .state = AGENT_DEGRADED, .slots = 1, .reason = SPAN("borrowed") };
+	struct code_count errors[] = { { .code = SPAN("QUEUE_FULL"), .n = 2 }, { .code = SPAN("CANCELLED"), .n = 1 } };
+	struct figures figures[] = { { .requests_total = 9, .errors = errors, .n_errors = 2 },
+		{ .name = SPAN("m"), .requests_total = 8, .errors = errors, .n_errors = 1 } };
+	struct heartbeat b = { .epoch = 1,
+		.conn = 1,
+		.state = AGENT_DEGRADED,
+		.slots = 1,
+		.reason = SPAN("borrowed"),
+		.figures = figures,
+		.n_figures = 2 };
 	struct hub_event ev = { .type = HUB_EV_HEARTBEAT, .agent = SPAN("a"), .heartbeat = &b };
+	const struct heartbeat *kept;
 
 	rig_agent(&r, "a", 1, 1, 1);
 	rig_event(&r, ev);
-	cr_assert_eq(rig_agent_view(&r, "a").heartbeat->state, AGENT_DEGRADED);
-	cr_assert_eq(rig_agent_view(&r, "a").heartbeat->reason.n, 0);
+	figures[1].name = errors[1].code = SPAN("changed");
+	kept = rig_agent_view(&r, "a").heartbeat;
+	cr_assert(kept->state == AGENT_DEGRADED && kept->reason.n == 0);
+	cr_assert(kept->n_figures == 2 && kept->figures[0].n_errors == 2 && span_is(kept->figures[1].name, "m"));
+	cr_assert(span_is(kept->figures[0].errors[1].code, "CANCELLED") && kept->figures[0].errors[0].n == 2);
+	rig_event(&r, ev); /* the one before goes */
+	cr_assert(span_is(rig_agent_view(&r, "a").heartbeat->figures[1].name, "changed"));
 }
 
 Test(hub_fleet, one_that_was_only_frozen_is_back_with_its_next_heartbeat)
