@@ -6,6 +6,7 @@ Programs come from SHOAL_BIN_DIR (default build-release/bin, else build/bin).  F
 import argparse
 import atexit
 import json
+import math
 import os
 import shutil
 import statistics
@@ -40,17 +41,32 @@ def say(text=""):
 
 # ---- figures ----
 
-median = statistics.median
+# What a busy machine leaves no figure of (no value at all, pieces that arrive in the same microsecond) is NaN.
+
+def measured(values):
+    return [v for v in values if not math.isnan(v)]
+
+
+def median(values):
+    known = measured(values)
+    return statistics.median(known) if known else math.nan
 
 
 def percentile(values, p):
     """Nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * p // 100) - 1)]
+    known = sorted(measured(values))
+    return known[max(0, -(-len(known) * p // 100) - 1)] if known else math.nan
+
+
+def ratio(a, b):
+    return a / b if b else math.nan
 
 
 def verdict(name, value, at_least=None, at_most=None):
     """One line of the result: a ratio and its bar."""
+    if math.isnan(value):
+        say(f"NO FIGURE of {name}: nothing came, or too fast to be told apart")
+        return False
     bar = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
     met = value >= at_least if at_least is not None else value <= at_most
     say(f"{'met   ' if met else 'MISSED'} {name}: {value:.3f} (bar: {bar})")
@@ -77,7 +93,7 @@ def in_turn(sides, rounds):
 
 def ratios(a, b):
     """Median of the ratios of each round: what slows the machine down for a while slows both."""
-    return median(x / y for x, y in zip(a, b))
+    return median(ratio(x, y) for x, y in zip(a, b))
 
 
 def cpu_ns(*pids):
@@ -218,12 +234,12 @@ def run_load(how, where, clients, requests, after=0):
 
 def whole_rate(answers):
     """Tokens a second from the first start to the last end."""
-    return sum(a["tokens"] for a in answers) * 1e6 / (max(a["end"] for a in answers) - min(a["start"] for a in answers))
+    return ratio(sum(a["tokens"] for a in answers) * 1e6, max(a["end"] for a in answers) - min(a["start"] for a in answers))
 
 
 def decode_rate(a):
     """Tokens a second of one stream after its first."""
-    return (a["tokens"] - 1) * 1e6 / (a["end"] - a["first"])
+    return ratio((a["tokens"] - 1) * 1e6, a["end"] - a["first"])
 
 
 def first_ms(a):

@@ -5,8 +5,8 @@ One client streams; when it has its first tokens a second one sends a long promp
 gaps without the prompt, and their 99th percentile from the prompt's arrival to its first token, as a multiple of the median
 without it.  llama-server, where it can be had, does the same in turn.
 """
-from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_model, first_ms, in_turn, median, percentile, prompt, say, table,
-                      verdict)
+from benchlib import (LlamaServer, Missing, System, arguments, ask, began, find_model, first_ms, in_turn, median, percentile, prompt, ratio, say,
+                      table, verdict)
 
 args = arguments(__doc__, models=("35m-f16,90m-q8_0", "which models"), rounds=(4, "rounds"), threads=(1, "of the engine"),
                  characters=(4140, "of the prompt"), tokens=(900, "of the stream"), after=(100, "tokens before the prompt comes"), server=(1, "0: without llama-server"),
@@ -26,10 +26,11 @@ def gaps(stream, long):
 def judge(answers):
     stream, long = answers
     without, beside = gaps(stream, long)
-    base = median(without)
-    return {"median": base, "p99 without": percentile(without, 99), "median beside": median(beside) if beside else first_ms(long),
-            "p99 beside": percentile(beside, 99) if beside else first_ms(long), "long": first_ms(long),
-            "prompt": long["prompt_tokens"], "ratio": (percentile(beside, 99) if beside else first_ms(long)) / base}
+    if not beside:  # not a piece while the prompt was computed
+        beside = [first_ms(long)]
+    return {"median": median(without), "p99 without": percentile(without, 99), "median beside": median(beside),
+            "p99 beside": percentile(beside, 99), "long": first_ms(long), "prompt": long["prompt_tokens"],
+            "ratio": ratio(percentile(beside, 99), median(without))}
 
 
 def measure(name):

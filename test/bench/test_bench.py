@@ -3,12 +3,16 @@
 
 Times taken beside other tests say nothing, so none is judged; counts are: how often the daemons are woken for a token.
 """
+import contextlib
+import io
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
+import benchlib  # noqa: E402
 from shoaltest.suite import check, equal, main, test  # noqa: E402
 
 
@@ -21,6 +25,17 @@ def run(name, *args):
 def says(out, *words):
     for w in words:
         check(w in out, f"nothing of {w!r} in:\n{out}")
+
+
+@test
+def what_a_busy_machine_hides_is_no_figure_and_no_failure():
+    together = {"tokens": 9, "start": 10, "first": 500, "end": 500}  # all pieces at once
+    for value in (benchlib.decode_rate(together), benchlib.median([]), benchlib.percentile([], 99), benchlib.ratios([1, 2], [0, 0])):
+        check(math.isnan(value), f"{value} came of nothing")
+    equal(benchlib.ratios([1, 8], [0, 4]), 2, "ratio of the rounds that can be told")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        check(not benchlib.verdict("a bar", math.nan, at_most=3), "nothing met a bar")
+    says(out.getvalue(), "NO FIGURE of a bar")
 
 
 SMALL = ("--models", "triage", "--rounds", "1", "--tokens", "24")

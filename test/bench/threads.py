@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchlib import BIN, arguments, began, die_with_parent, find_model, say, table, verdict
+from benchlib import BIN, arguments, began, die_with_parent, find_model, ratio, say, table, verdict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 from link import DONE, LOADED, TOKENS, Engine  # noqa: E402
@@ -80,4 +80,4 @@ table(["threads", "alone", "beside a busy process", "alone again"],
       [[n, *(f"{rate:.1f}" for rate, _ in got)] for n, got in fixed.items()] +
       [["tuner", *(f"{rate:.1f} with {threads}" for rate, threads in tuned)]])
 for k, when in enumerate(("alone", "beside a busy process", "after it")):
-    verdict(f"thread tuner, {when}", tuned[k][0] / max(got[k][0] for got in fixed.values()), at_least=0.8)
+    verdict(f"thread tuner, {when}", ratio(tuned[k][0], max(got[k][0] for got in fixed.values())), at_least=0.8)
