@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,23 +9,12 @@
 #include "kvfile.h"
 #include "place.h"
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct keep_result *r, enum code code, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
-	va_end(ap);
-	r->code = code;
-	return ERR_RANGE;
-}
-
-static int refuse_file(struct keep_result *r, const char *why)
+static int refuse_file(struct refusal *r, const char *why)
 {
 	return refuse(r, CODE_CHECKSUM_MISMATCH, "The saved session %s; its prompt is computed anew.", why);
 }
 
-static int no_memory(struct keep_result *r)
+static int no_memory(struct refusal *r)
 {
 	return refuse(r, CODE_MEMORY_LIMIT_EXCEEDED, "There is no memory for the state of a session.");
 }
@@ -117,7 +104,7 @@ static void save(const struct keep *k, const struct seq *s, int fd, uint64_t max
 	int rc;
 
 	if (n == 0 || kvfile_size(&f) > max_bytes) {
-		(void)refuse(ret, CODE_TOO_LARGE,
+		(void)refuse(&ret->refusal, CODE_TOO_LARGE,
 			n == 0 ? "The state of this model cannot be saved."
 			       : "The state of the session takes %llu bytes, more than may be saved.",
 			(unsigned long long)kvfile_size(&f));
@@ -126,13 +113,13 @@ static void save(const struct keep *k, const struct seq *s, int fd, uint64_t max
 	state = malloc(n);
 	b.state = state;
 	if (state == NULL) {
-		(void)no_memory(ret);
+		(void)no_memory(&ret->refusal);
 	} else if (model_state_get(k->model, s->number, state, n) < 0) {
-		(void)refuse(ret, CODE_INTERNAL_ERROR, "The model did not give the state of the session.");
+		(void)refuse(&ret->refusal, CODE_INTERNAL_ERROR, "The model did not give the state of the session.");
 	} else if (checksum(&f, &b, f.checksum) < 0) {
-		(void)no_memory(ret);
+		(void)no_memory(&ret->refusal);
 	} else if ((rc = write_file(fd, &f, &b)) < 0) {
-		(void)refuse(ret, CODE_INTERNAL_ERROR, "The session could not be written: %s.", strerror(-rc));
+		(void)refuse(&ret->refusal, CODE_INTERNAL_ERROR, "The session could not be written: %s.", strerror(-rc));
 	} else {
 		ret->n_tokens = s->n_computed;
 		ret->size = kvfile_size(&f);
@@ -146,9 +133,10 @@ void keep_save(const struct keep *k, uint64_t job, int fd, uint64_t max_bytes, s
 	uint64_t size;
 	int rc = given_file(fd, O_WRONLY, &size);
 
-	*ret = (struct keep_result){ .code = CODE_OK };
+	*ret = (struct keep_result){ .refusal.code = CODE_OK };
 	if (rc < 0)
-		(void)refuse(ret, CODE_INTERNAL_ERROR, "The file for a session cannot be written: %s.", given_why(rc));
+		(void)refuse(
+			&ret->refusal, CODE_INTERNAL_ERROR, "The file for a session cannot be written: %s.", given_why(rc));
 	else if (s != NULL)
 		save(k, s, fd, max_bytes, ret);
 }
@@ -172,7 +160,7 @@ static int read_all(int fd, void *p, size_t n, uint64_t from)
 }
 
 /* Head and build; what follows begins at *ret_at. */
-static int read_head(const struct keep *k, int fd, struct kvfile *f, char build[KVFILE_MAX_BUILD], struct keep_result *ret)
+static int read_head(const struct keep *k, int fd, struct kvfile *f, char build[KVFILE_MAX_BUILD], struct refusal *ret)
 {
 	struct kvfile want = describe(k, 0, 0);
 	uint8_t head[KVFILE_HEAD] = { 0 };
@@ -195,7 +183,7 @@ static int read_head(const struct keep *k, int fd, struct kvfile *f, char build[
 	return 0;
 }
 
-static int read_tokens(const struct keep *k, int fd, const struct kvfile *f, uint32_t *tokens, struct keep_result *ret)
+static int read_tokens(const struct keep *k, int fd, const struct kvfile *f, uint32_t *tokens, struct refusal *ret)
 {
 	if (read_all(fd, tokens, (size_t)f->n_tokens * sizeof(*tokens), KVFILE_HEAD + f->n_build) < 0)
 		return refuse_file(ret, "cannot be read");
@@ -207,7 +195,7 @@ static int read_tokens(const struct keep *k, int fd, const struct kvfile *f, uin
 
 /* The state of those tokens, read and put into the sequence. */
 static int load_state(
-	const struct keep *k, int fd, const struct kvfile *f, const struct body *b, struct seq *s, struct keep_result *ret)
+	const struct keep *k, int fd, const struct kvfile *f, const struct body *b, struct seq *s, struct refusal *ret)
 {
 	uint8_t sum[SHA256_SIZE], *state = malloc((size_t)f->n_state);
 	struct body whole = { .build = b->build, .tokens = b->tokens, .state = state };
@@ -246,21 +234,22 @@ void keep_restore(const struct keep *k, int fd, uint64_t now, struct keep_result
 	uint32_t *tokens;
 	size_t n;
 
-	*ret = (struct keep_result){ .code = CODE_OK };
-	if (!model_facts(k->model)->can_cut || read_head(k, fd, &f, build, ret) < 0)
+	*ret = (struct keep_result){ .refusal.code = CODE_OK };
+	if (!model_facts(k->model)->can_cut || read_head(k, fd, &f, build, &ret->refusal) < 0)
 		return;
 	n = (size_t)f.n_tokens;
 	tokens = calloc(n, sizeof(*tokens));
 	if (tokens == NULL) {
-		(void)no_memory(ret);
+		(void)no_memory(&ret->refusal);
 		return;
 	}
-	if (read_tokens(k, fd, &f, tokens, ret) == 0 && place_choose(k->seqs, k->n_seqs, k->model, tokens, n, &place) == 0) {
+	if (read_tokens(k, fd, &f, tokens, &ret->refusal) == 0 &&
+		place_choose(k->seqs, k->n_seqs, k->model, tokens, n, &place) == 0) {
 		struct body b = { .build = span_mem(build, (size_t)f.n_build), .tokens = tokens };
 
 		if (place.keep == n) { /* it is there still */
 			ret->n_tokens = n;
-		} else if (load_state(k, fd, &f, &b, &k->seqs[place.slot], ret) == 0) {
+		} else if (load_state(k, fd, &f, &b, &k->seqs[place.slot], &ret->refusal) == 0) {
 			take_tokens(&k->seqs[place.slot], tokens, n, now);
 			tokens = NULL;
 			ret->n_tokens = n;

@@ -5,6 +5,7 @@
 #ifndef ENGINE_KEEP_H
 #define ENGINE_KEEP_H
 
+#include "refusal.h"
 #include "seq.h"
 #include "sha256.h"
 
@@ -18,8 +19,7 @@ struct keep {
 struct keep_result {
 	size_t n_tokens; /* saved, or held now; 0: nothing */
 	uint64_t size;   /* of the file written */
-	enum code code;  /* CODE_OK, or what was wrong; reason says it */
-	char reason[MODEL_REASON_MAX];
+	struct refusal refusal;
 };
 
 /* The sequence in which that job ran last, if it is there still.  Writes at most max_bytes. */

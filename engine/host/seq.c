@@ -1,23 +1,10 @@
 #include "seq.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define PIECE_MAX 65536
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct seq_refusal *r, enum code code, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
-	va_end(ap);
-	r->code = code;
-	return ERR_RANGE;
-}
-
-static int refuse_no_memory(struct seq_refusal *r)
+static int refuse_no_memory(struct refusal *r)
 {
 	return refuse(r, CODE_MEMORY_LIMIT_EXCEEDED, "The engine has no memory for another job.");
 }
@@ -37,7 +24,7 @@ static bool push_token(struct seq *s, uint32_t id)
 	return true;
 }
 
-static int read_input(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+static int read_input(struct seq *s, struct model *m, const struct engine_msg *g, struct refusal *ret)
 {
 	struct model_tokens t = { .n = 0 };
 	int rc;
@@ -60,7 +47,7 @@ static int read_input(struct seq *s, struct model *m, const struct engine_msg *g
 }
 
 /* The tokens shown so far belong to the sequence as if this engine had drawn them. */
-static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *g, struct refusal *ret)
 {
 	for (size_t i = 0; i < g->n_prefix; i++) {
 		if (!model_has_token(m, g->prefix[i]))
@@ -74,7 +61,7 @@ static int read_prefix(struct seq *s, struct model *m, const struct engine_msg *
 }
 
 /* The tokens shown so far have come under the same grammar. */
-static int follow_prefix(struct seq *s, struct model *m, struct seq_refusal *ret)
+static int follow_prefix(struct seq *s, struct model *m, struct refusal *ret)
 {
 	for (size_t i = s->n_prompt; i < s->n_tokens; i++)
 		if (guide_accept(s->guide, m, s->tokens[i]) != 1)
@@ -82,7 +69,7 @@ static int follow_prefix(struct seq *s, struct model *m, struct seq_refusal *ret
 	return 0;
 }
 
-static int read_grammar(struct seq *s, struct model *m, struct span grammar, struct seq_refusal *ret)
+static int read_grammar(struct seq *s, struct model *m, struct span grammar, struct refusal *ret)
 {
 	struct buf why = BUF_INIT(MODEL_REASON_MAX);
 	int rc;
@@ -99,7 +86,7 @@ static int read_grammar(struct seq *s, struct model *m, struct span grammar, str
 	return rc;
 }
 
-static int check_biases(const struct seq *s, const struct model *m, struct seq_refusal *ret)
+static int check_biases(const struct seq *s, const struct model *m, struct refusal *ret)
 {
 	for (size_t i = 0; i < s->sampling.n_logit_bias; i++)
 		if (!model_has_token(m, s->sampling.logit_bias[i].id))
@@ -108,7 +95,7 @@ static int check_biases(const struct seq *s, const struct model *m, struct seq_r
 	return 0;
 }
 
-static int start(struct seq *s, struct model *m, const struct engine_msg *g, struct seq_refusal *ret)
+static int start(struct seq *s, struct model *m, const struct engine_msg *g, struct refusal *ret)
 {
 	size_t n_ctx = model_facts(m)->n_ctx;
 	const char *field;
@@ -139,7 +126,7 @@ static int start(struct seq *s, struct model *m, const struct engine_msg *g, str
 	return 0;
 }
 
-int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct seq_refusal *ret)
+int seq_start(struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct refusal *ret)
 {
 	int rc;
 

@@ -10,6 +10,7 @@
 #include "link.h"
 #include "model.h"
 #include "probs.h"
+#include "refusal.h"
 #include "text.h"
 
 struct seq {
@@ -34,16 +35,10 @@ struct seq {
 	uint64_t received_us, started_us, first_us; /* 0: not yet */
 };
 
-/* Why a GENERATE was refused. */
-struct seq_refusal {
-	enum code code;
-	char reason[MODEL_REASON_MAX];
-};
-
 /* Fills s, which has no sequence of the model yet: place_take() gives it one.  Negative: refused,
  * s holds nothing. */
 SHOAL_CHECK int seq_start(
-	struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct seq_refusal *ret);
+	struct seq *s, struct model *m, const struct engine_msg *generate, uint64_t now_us, struct refusal *ret);
 /* The job has ended: only what the model holds is kept, unless the job or the model forbids. */
 void seq_end(struct seq *s, struct model *m, uint64_t now);
 /* What the model holds is of no use, or its place is needed. */

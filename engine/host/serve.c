@@ -174,7 +174,7 @@ static size_t find_live(const struct host *h, uint64_t job)
 
 static int on_generate(struct host *h, const struct engine_msg *m)
 {
-	struct seq_refusal refusal;
+	struct refusal refusal;
 	struct seq fresh, *s;
 	enum finish done;
 
@@ -248,8 +248,8 @@ static int on_keep(struct host *h, const struct engine_msg *m)
 					   .job = m->job,
 					   .tokens = r.n_tokens,
 					   .size = r.size,
-					   .code = r.code,
-					   .reason = span_of(r.reason) });
+					   .code = r.refusal.code,
+					   .reason = span_of(r.refusal.reason) });
 }
 
 static int on_message(struct host *h, const struct engine_msg *m)
