@@ -8,28 +8,13 @@
 
 #include "unit/os_mq_help.h"
 
-static struct loop *l;
-static struct help_broker broker;
-
-static void with_broker(void)
-{
-	l = help_loop();
-	help_broker_start(&broker, help_free_port(), NULL);
-}
-
-static void without(void)
-{
-	if (broker.pid > 0)
-		help_broker_stop(&broker, SIGKILL);
-	loop_free(l);
-}
-
-TestSuite(mq, .init = with_broker, .fini = without, .timeout = 60);
+TestSuite(mq, .init = mq_rig_init, .fini = mq_rig_fini, .timeout = 60);
 
 Test(mq, a_message_arrives_with_all_it_carries)
 {
 	for (int qos = 0; qos <= 1; qos++) {
-		struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+		struct client *a = client_new(rig.l, "a", rig.broker.port, NULL),
+			      *b = client_new(rig.l, "b", rig.broker.port, NULL);
 		struct mq_pub pub = { .topic = SPAN("t/x"),
 			.payload = SPAN("hello"),
 			.qos = qos,
@@ -56,7 +41,7 @@ Test(mq, a_message_arrives_with_all_it_carries)
 
 Test(mq, a_retained_message_and_an_empty_payload_are_what_they_are)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 
 	client_up(a);
 	cr_assert_eq(
@@ -79,7 +64,7 @@ Test(mq, a_retained_message_and_an_empty_payload_are_what_they_are)
 
 Test(mq, an_ack_names_its_publish_and_says_when_nobody_listens)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 	int mid = -1;
 
 	b->filter = "t";
@@ -99,21 +84,21 @@ Test(mq, an_ack_names_its_publish_and_says_when_nobody_listens)
 
 Test(mq, a_qos_0_publish_leaves_nothing_pending_and_has_no_ack)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 
 	client_up(a);
 	for (int i = 0; i < 100; i++)
 		cr_assert_eq(client_publish(a, "t", "x", 0, NULL), 0);
 	cr_assert_eq(mq_stats(a->q).pending, 0);
 	cr_assert_eq(mq_stats(a->q).published, 100);
-	help_idle(l, 30);
+	help_idle(rig.l, 30);
 	cr_assert_eq(a->acks, 0);
 	client_free(a);
 }
 
 Test(mq, messages_of_one_sender_keep_their_order)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 	char text[16];
 
 	b->filter = "t";
@@ -141,7 +126,7 @@ Test(mq, messages_of_one_sender_keep_their_order)
 
 Test(mq, what_cannot_be_sent_is_refused_and_the_link_stays)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .max_pending_bytes = 1000 });
+	struct client *a = client_new(rig.l, "a", rig.broker.port, &(struct mq_config){ .max_pending_bytes = 1000 });
 	static char big[2000];
 
 	client_up(a);
@@ -164,9 +149,9 @@ Test(mq, a_payload_over_the_brokers_limit_is_refused)
 	struct client *a;
 	static char big[4000];
 
-	help_broker_stop(&broker, SIGTERM);
-	help_broker_start(&broker, broker.port, "max_packet_size 2000");
-	a = client_new(l, "a", broker.port, NULL);
+	help_broker_stop(&rig.broker, SIGTERM);
+	help_broker_start(&rig.broker, rig.broker.port, "max_packet_size 2000");
+	a = client_new(rig.l, "a", rig.broker.port, NULL);
 	client_up(a);
 	memset(big, 'x', sizeof(big) - 1);
 	cr_assert_eq(client_publish(a, "t", big, 0, NULL), ERR_TOOBIG);
@@ -178,7 +163,7 @@ Test(mq, a_payload_over_the_brokers_limit_is_refused)
 
 Test(mq, a_name_that_does_not_exist_is_told_and_tried_again)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .host = "none.test" });
+	struct client *a = client_new(rig.l, "a", rig.broker.port, &(struct mq_config){ .host = "none.test" });
 
 	mq_start(a->q);
 	client_wait_downs(a, 2);
@@ -207,7 +192,7 @@ Test(mq, callbacks_may_publish_close_and_free)
 {
 	struct client *a;
 
-	a = client_new(l, "a", broker.port, NULL);
+	a = client_new(rig.l, "a", rig.broker.port, NULL);
 	a->filter = "t";
 	a->on_message = publish_in_message;
 	client_up(a);
@@ -216,17 +201,17 @@ Test(mq, callbacks_may_publish_close_and_free)
 
 	a->on_message = close_in_message;
 	cr_assert_eq(client_publish(a, "t", "close", 1, NULL), 0);
-	cr_assert(help_wait_flag(l, &a->is_done));
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
 	client_free(a);
 
-	a = client_new(l, "a", broker.port, NULL);
+	a = client_new(rig.l, "a", rig.broker.port, NULL);
 	a->filter = "t";
 	a->on_message = free_in_message;
 	client_up(a);
 	for (int i = 0; i < 5; i++) /* more than one is in the socket when it goes */
 		cr_assert_eq(client_publish(a, "t", "free", 0, NULL), 0);
-	cr_assert(help_wait_flag(l, &a->is_done));
-	help_idle(l, 20);
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
+	help_idle(rig.l, 20);
 	cr_assert_eq(a->n_messages, 1);
 	client_free(a);
 }
@@ -270,58 +255,59 @@ static void free_in_done(void *ctx)
 
 Test(mq, each_callback_may_free)
 {
-	struct mq_config config = { .host = "127.0.0.1", .port = broker.port, .client_id = "a" };
+	struct mq_config config = { .host = "127.0.0.1", .port = rig.broker.port, .client_id = "a" };
 	struct freed f = { NULL, false };
 
-	cr_assert_eq(mq_new(l, &config, &(struct mq_callbacks){ .up = free_in_up }, &f, &f.q), 0);
+	cr_assert_eq(mq_new(rig.l, &config, &(struct mq_callbacks){ .up = free_in_up }, &f, &f.q), 0);
 	mq_start(f.q);
-	cr_assert(help_wait_flag(l, &f.is_done));
+	cr_assert(help_wait_flag(rig.l, &f.is_done));
 
 	f.is_done = false;
-	cr_assert_eq(mq_new(l, &config, &(struct mq_callbacks){ .will = free_in_will }, &f, &f.q), 0);
+	cr_assert_eq(mq_new(rig.l, &config, &(struct mq_callbacks){ .will = free_in_will }, &f, &f.q), 0);
 	mq_start(f.q);
-	cr_assert(help_wait_flag(l, &f.is_done));
+	cr_assert(help_wait_flag(rig.l, &f.is_done));
 
 	f.is_done = false;
-	cr_assert_eq(mq_new(l, &config, &(struct mq_callbacks){ NULL }, &f, &f.q), 0);
+	cr_assert_eq(mq_new(rig.l, &config, &(struct mq_callbacks){ NULL }, &f, &f.q), 0);
 	mq_start(f.q);
-	help_idle(l, 50);
+	help_idle(rig.l, 50);
 	mq_close(f.q, 1000, free_in_done);
-	cr_assert(help_wait_flag(l, &f.is_done));
+	cr_assert(help_wait_flag(rig.l, &f.is_done));
 
 	f.is_done = false;
 	config.port = help_free_port();
-	cr_assert_eq(mq_new(l, &config, &(struct mq_callbacks){ .down = free_in_down }, &f, &f.q), 0);
+	cr_assert_eq(mq_new(rig.l, &config, &(struct mq_callbacks){ .down = free_in_down }, &f, &f.q), 0);
 	mq_start(f.q);
-	cr_assert(help_wait_flag(l, &f.is_done));
-	help_idle(l, 20);
+	cr_assert(help_wait_flag(rig.l, &f.is_done));
+	help_idle(rig.l, 20);
 }
 
 Test(mq, closing_while_down_is_done_at_once_and_while_waiting_too)
 {
 	struct client *a = client_new(
-		l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 60000, .backoff_max_ms = 60000 });
+		rig.l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 60000, .backoff_max_ms = 60000 });
 
 	mq_close(a->q, 1000, client_done); /* never started */
-	cr_assert(help_wait_flag(l, &a->is_done));
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
 	client_free(a);
 
-	a = client_new(l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 60000, .backoff_max_ms = 60000 });
+	a = client_new(
+		rig.l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 60000, .backoff_max_ms = 60000 });
 	mq_start(a->q);
 	client_wait_downs(a, 1);
 	mq_close(a->q, 1000, client_done);
-	cr_assert(help_wait_flag(l, &a->is_done));
-	help_idle(l, 20);
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
+	help_idle(rig.l, 20);
 	cr_assert_eq(a->downs, 1);
 	client_free(a);
 }
 
 Test(mq, a_stopped_broker_is_a_loss_with_its_reason)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 
 	client_up(a);
-	help_broker_stop(&broker, SIGTERM);
+	help_broker_stop(&rig.broker, SIGTERM);
 	client_wait_downs(a, 1);
 	cr_assert_not_null(strstr(a->why, "connection was lost"), "%s", a->why);
 	client_wait_downs(a, 2);
@@ -334,19 +320,19 @@ Test(mq, a_stopped_broker_is_a_loss_with_its_reason)
 
 Test(mq, descriptors_do_not_grow_with_connections)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	int before, after, fds[4];
 
 	client_up(a);
 	before = dup(0);
 	(void)close(before);
 	for (unsigned i = 0; i < 10; i++) {
-		cr_assert_gt(client_sockets(broker.port, fds, 4), 0);
+		cr_assert_gt(client_sockets(rig.broker.port, fds, 4), 0);
 		cr_assert_eq(shutdown(fds[0], SHUT_RDWR), 0);
 		client_wait_ups(a, i + 2);
 	}
 	after = dup(0);
 	cr_assert_eq(before, after);
 	client_free(a);
-	cr_assert_eq(client_sockets(broker.port, fds, 4), 0);
+	cr_assert_eq(client_sockets(rig.broker.port, fds, 4), 0);
 }

@@ -18,23 +18,7 @@
 #include "child.h"
 #include "unit/os_mq_help.h"
 
-static struct loop *l;
-static struct help_broker broker;
-
-static void with_broker(void)
-{
-	l = help_loop();
-	help_broker_start(&broker, help_free_port(), NULL);
-}
-
-static void without(void)
-{
-	if (broker.pid > 0)
-		help_broker_stop(&broker, SIGKILL);
-	loop_free(l);
-}
-
-TestSuite(mq_hazard, .init = with_broker, .fini = without, .timeout = 90);
+TestSuite(mq_hazard, .init = mq_rig_init, .fini = mq_rig_fini, .timeout = 90);
 
 /* ---- 1: the library's own loop ends for good ---- */
 
@@ -47,15 +31,15 @@ Test(mq_hazard, hazard_01_all_clients_come_back_after_the_broker_was_killed)
 
 	for (unsigned i = 0; i < N_CLIENTS; i++) {
 		(void)snprintf(id, sizeof(id), "box-%u", i);
-		c[i] = client_new(l, id, broker.port, &(struct mq_config){ .seed = i + 1 });
+		c[i] = client_new(rig.l, id, rig.broker.port, &(struct mq_config){ .seed = i + 1 });
 		c[i]->filter = "t";
 		client_up(c[i]);
 	}
 	for (unsigned round = 1; round <= 3; round++) {
-		help_broker_stop(&broker, SIGKILL);
+		help_broker_stop(&rig.broker, SIGKILL);
 		for (unsigned i = 0; i < N_CLIENTS; i++)
 			client_wait_downs(c[i], c[i]->downs + 1);
-		help_broker_start(&broker, broker.port, NULL);
+		help_broker_start(&rig.broker, rig.broker.port, NULL);
 		for (unsigned i = 0; i < N_CLIENTS; i++)
 			client_wait_ups(c[i], round + 1);
 		/* not only connected: each hears the first */
@@ -73,15 +57,15 @@ Test(mq_hazard, hazard_01_a_refused_connection_is_tried_again)
 {
 	struct client *a;
 
-	help_broker_stop(&broker, SIGKILL);
-	help_broker_start(&broker, broker.port, "allow_anonymous false");
-	a = client_new(l, "a", broker.port, NULL);
+	help_broker_stop(&rig.broker, SIGKILL);
+	help_broker_start(&rig.broker, rig.broker.port, "allow_anonymous false");
+	a = client_new(rig.l, "a", rig.broker.port, NULL);
 	mq_start(a->q);
 	client_wait_downs(a, 3);
 	cr_assert_not_null(strstr(a->why, "refused the connection: Not authorized"), "%s", a->why);
 	cr_assert_eq(a->ups, 0);
-	help_broker_stop(&broker, SIGKILL);
-	help_broker_start(&broker, broker.port, NULL);
+	help_broker_stop(&rig.broker, SIGKILL);
+	help_broker_start(&rig.broker, rig.broker.port, NULL);
 	client_wait_ups(a, 1);
 	client_free(a);
 }
@@ -121,7 +105,7 @@ static void on_peer(void *ctx, uint32_t events)
 	if (s->answer != NULL)
 		cr_assert_eq(send(s->peer, s->answer, s->n_answer, 0), (ssize_t)s->n_answer);
 	s->peer_io = loop_io_free(s->peer_io);
-	cr_assert_eq(loop_io_new(l, s->peer, 1 /* EPOLLIN */, on_peer_data, s, &s->peer_io), 0);
+	cr_assert_eq(loop_io_new(rig.l, s->peer, 1 /* EPOLLIN */, on_peer_data, s, &s->peer_io), 0);
 }
 
 static void server_start(struct server *s, int backlog, const char *answer, size_t n_answer)
@@ -137,7 +121,7 @@ static void server_start(struct server *s, int backlog, const char *answer, size
 	cr_assert_eq(getsockname(s->listener, (struct sockaddr *)&a, &len), 0);
 	s->port = ntohs(a.sin_port);
 	if (backlog > 1)
-		cr_assert_eq(loop_io_new(l, s->listener, 1 /* EPOLLIN */, on_peer, s, &s->io), 0);
+		cr_assert_eq(loop_io_new(rig.l, s->listener, 1 /* EPOLLIN */, on_peer, s, &s->io), 0);
 }
 
 static void server_stop(struct server *s)
@@ -158,7 +142,7 @@ Test(mq_hazard, hazard_01_garbage_from_the_broker_is_a_loss_like_any_other)
 	struct client *a;
 
 	server_start(&s, 64, garbage, sizeof(garbage));
-	a = client_new(l, "a", s.port, NULL);
+	a = client_new(rig.l, "a", s.port, NULL);
 	mq_start(a->q);
 	client_wait_downs(a, 3);
 	cr_assert_geq(s.n_peers, 3);
@@ -172,7 +156,7 @@ Test(mq_hazard, hazard_01_a_broker_that_never_answers_is_given_up)
 	struct client *a;
 
 	server_start(&s, 64, NULL, 0);
-	a = client_new(l, "a", s.port, &(struct mq_config){ .connect_timeout_ms = 100 });
+	a = client_new(rig.l, "a", s.port, &(struct mq_config){ .connect_timeout_ms = 100 });
 	mq_start(a->q);
 	client_wait_downs(a, 2);
 	cr_assert_not_null(strstr(a->why, "no answer"), "%s", a->why);
@@ -184,7 +168,7 @@ Test(mq_hazard, hazard_01_a_broker_that_never_answers_is_given_up)
 
 Test(mq_hazard, hazard_04_sockets_are_close_on_exec)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	int fds[8];
 	size_t n;
 
@@ -193,7 +177,7 @@ Test(mq_hazard, hazard_04_sockets_are_close_on_exec)
 			client_up(a);
 		else
 			client_wait_ups(a, round);
-		n = client_sockets(broker.port, fds, 8);
+		n = client_sockets(rig.broker.port, fds, 8);
 		cr_assert_gt(n, 0);
 		for (size_t i = 0; i < n; i++)
 			cr_assert(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
@@ -204,7 +188,8 @@ Test(mq_hazard, hazard_04_sockets_are_close_on_exec)
 
 Test(mq_hazard, hazard_04_the_will_comes_at_once_although_a_child_lives_on)
 {
-	struct client *watcher = client_new(l, "watcher", broker.port, NULL), *a = client_new(l, "a", broker.port, NULL);
+	struct client *watcher = client_new(rig.l, "watcher", rig.broker.port, NULL),
+		      *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	uint64_t gone_ms;
 	pid_t pid;
 
@@ -229,7 +214,7 @@ Test(mq_hazard, hazard_04_the_will_comes_at_once_although_a_child_lives_on)
 
 Test(mq_hazard, hazard_05_sigpipe_is_default_in_a_child_started_while_connected)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	int fds[2], status;
 	pid_t pid;
 
@@ -253,22 +238,22 @@ Test(mq_hazard, hazard_05_sigpipe_is_default_in_a_child_started_while_connected)
 
 Test(mq_hazard, hazard_06_what_was_refused_while_down_is_not_delivered_later)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 
 	b->filter = "t";
 	client_up(a);
 	client_up(b);
-	help_broker_stop(&broker, SIGKILL);
+	help_broker_stop(&rig.broker, SIGKILL);
 	client_wait_downs(a, 1);
 	for (int i = 0; i < 5; i++)
 		cr_assert_eq(client_publish(a, "t", "while down", 1, NULL), ERR_CLOSED);
-	help_broker_start(&broker, broker.port, NULL);
+	help_broker_start(&rig.broker, rig.broker.port, NULL);
 	client_wait_ups(a, 2);
 	client_wait_ups(b, 2);
 	cr_assert_eq(client_publish(a, "t", "after", 1, NULL), 0);
 	client_wait_acks(a, 1);
 	client_wait_messages(b, 1);
-	help_idle(l, 50);
+	help_idle(rig.l, 50);
 	cr_assert_eq(b->n_messages, 1);
 	cr_assert_str_eq(b->text[0], "after");
 	client_free(a);
@@ -277,25 +262,25 @@ Test(mq_hazard, hazard_06_what_was_refused_while_down_is_not_delivered_later)
 
 Test(mq_hazard, hazard_06_what_was_under_way_at_a_loss_is_forgotten)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 	int mid;
 
 	client_up(a);
-	cr_assert_eq(kill(broker.pid, SIGSTOP), 0);
+	cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0);
 	for (int i = 0; i < 50; i++)
 		cr_assert_eq(client_publish(a, "t", "before", 1, NULL), 0);
 	cr_assert_eq(mq_stats(a->q).pending, 50);
-	help_broker_stop(&broker, SIGKILL);
+	help_broker_stop(&rig.broker, SIGKILL);
 	client_wait_downs(a, 1);
 	cr_assert_eq(mq_stats(a->q).pending, 0);
-	help_broker_start(&broker, broker.port, NULL);
+	help_broker_start(&rig.broker, rig.broker.port, NULL);
 	b->filter = "t";
 	client_up(b);
 	client_wait_ups(a, 2);
 	cr_assert_eq(client_publish(a, "t", "after", 1, &mid), 0);
 	client_wait_acks(a, 1);
 	client_wait_messages(b, 1);
-	help_idle(l, 50);
+	help_idle(rig.l, 50);
 	cr_assert_eq(b->n_messages, 1);
 	cr_assert_str_eq(b->text[0], "after");
 	cr_assert_eq(a->last_ack_mid, mid);
@@ -319,8 +304,8 @@ static void fill(struct client *a, int qos, unsigned *ret_n)
 
 Test(mq_hazard, hazard_07_a_stalled_broker_fills_the_bound_and_no_more)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .max_pending = 200 });
-	struct client *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, &(struct mq_config){ .max_pending = 200 });
+	struct client *b = client_new(rig.l, "b", rig.broker.port, NULL);
 	struct mq_stats s;
 	unsigned n;
 
@@ -331,15 +316,15 @@ Test(mq_hazard, hazard_07_a_stalled_broker_fills_the_bound_and_no_more)
 		a->is_writable = false;
 		b->n_messages = 0;
 		a->acks = 0;
-		cr_assert_eq(kill(broker.pid, SIGSTOP), 0);
+		cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0);
 		fill(a, qos, &n);
 		s = mq_stats(a->q);
 		cr_assert_eq(s.pending, 200);
 		cr_assert_gt(s.pending_bytes, 200 * 1000);
 		cr_assert_eq(client_publish(a, "t", "x", qos, NULL), ERR_FULL);
 		cr_assert_not(a->is_writable);
-		cr_assert_eq(kill(broker.pid, SIGCONT), 0);
-		cr_assert(help_wait_flag(l, &a->is_writable), "never writable again");
+		cr_assert_eq(kill(rig.broker.pid, SIGCONT), 0);
+		cr_assert(help_wait_flag(rig.l, &a->is_writable), "never writable again");
 		if (qos == 1) { /* QoS 0 may be dropped by the broker when it is so far behind */
 			client_wait_messages(b, n);
 			client_wait_acks(a, n);
@@ -353,31 +338,31 @@ Test(mq_hazard, hazard_07_a_stalled_broker_fills_the_bound_and_no_more)
 
 Test(mq_hazard, hazard_07_the_bound_in_bytes_holds_too)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .max_pending_bytes = 100000 });
+	struct client *a = client_new(rig.l, "a", rig.broker.port, &(struct mq_config){ .max_pending_bytes = 100000 });
 	unsigned n;
 
 	client_up(a);
-	cr_assert_eq(kill(broker.pid, SIGSTOP), 0);
+	cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0);
 	fill(a, 1, &n);
 	cr_assert(n > 90 && n < 100, "%u", n);
 	cr_assert_leq(mq_stats(a->q).pending_bytes, 100000);
-	cr_assert_eq(kill(broker.pid, SIGCONT), 0);
-	cr_assert(help_wait_flag(l, &a->is_writable));
+	cr_assert_eq(kill(rig.broker.pid, SIGCONT), 0);
+	cr_assert(help_wait_flag(rig.l, &a->is_writable));
 	client_free(a);
 }
 
 Test(mq_hazard, hazard_07_who_was_refused_hears_of_room_after_a_reconnect)
 {
-	struct client *a = client_new(l, "a", broker.port, &(struct mq_config){ .max_pending = 10 });
+	struct client *a = client_new(rig.l, "a", rig.broker.port, &(struct mq_config){ .max_pending = 10 });
 	unsigned n;
 
 	client_up(a);
-	cr_assert_eq(kill(broker.pid, SIGSTOP), 0);
+	cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0);
 	fill(a, 1, &n);
-	help_broker_stop(&broker, SIGKILL);
+	help_broker_stop(&rig.broker, SIGKILL);
 	client_wait_downs(a, 1);
-	help_broker_start(&broker, broker.port, NULL);
-	cr_assert(help_wait_flag(l, &a->is_writable));
+	help_broker_start(&rig.broker, rig.broker.port, NULL);
+	cr_assert(help_wait_flag(rig.l, &a->is_writable));
 	client_free(a);
 }
 
@@ -388,7 +373,7 @@ Test(mq_hazard, hazard_08_a_packet_id_still_in_use_is_not_used_again)
 	int mid;
 
 	server_start(&s, 64, connack, sizeof(connack)); /* acknowledges no publish, ever */
-	a = client_new(l, "a", s.port, &(struct mq_config){ .keepalive_s = 60 });
+	a = client_new(rig.l, "a", s.port, &(struct mq_config){ .keepalive_s = 60 });
 	client_up(a);
 	cr_assert_eq(client_publish(a, "t", "never acknowledged", 1, &mid), 0);
 	for (int i = 0; i < 65534; i++) { /* ids are 1..65535: after these, the first comes round */
@@ -396,7 +381,7 @@ Test(mq_hazard, hazard_08_a_packet_id_still_in_use_is_not_used_again)
 
 		if (rc == ERR_FULL) {
 			a->is_writable = false;
-			cr_assert(help_wait_flag(l, &a->is_writable));
+			cr_assert(help_wait_flag(rig.l, &a->is_writable));
 			rc = client_publish(a, "t", "x", 0, NULL);
 		}
 		cr_assert_eq(rc, 0);
@@ -415,7 +400,7 @@ Test(mq_hazard, hazard_08_a_packet_id_still_in_use_is_not_used_again)
 Test(mq_hazard, hazard_10_retries_are_spread_and_capped)
 {
 	struct client *a = client_new(
-		l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 4, .backoff_max_ms = 64, .seed = 7 });
+		rig.l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 4, .backoff_max_ms = 64, .seed = 7 });
 	uint64_t ceiling = 4, last = 0, greatest = 0, sum = 0;
 	unsigned n_same = 0;
 
@@ -439,8 +424,10 @@ Test(mq_hazard, hazard_10_retries_are_spread_and_capped)
 
 Test(mq_hazard, hazard_10_two_boxes_do_not_retry_in_step)
 {
-	struct client *a = client_new(l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 1000, .seed = 1 });
-	struct client *b = client_new(l, "b", help_free_port(), &(struct mq_config){ .backoff_min_ms = 1000, .seed = 2 });
+	struct client *a =
+		client_new(rig.l, "a", help_free_port(), &(struct mq_config){ .backoff_min_ms = 1000, .seed = 1 });
+	struct client *b =
+		client_new(rig.l, "b", help_free_port(), &(struct mq_config){ .backoff_min_ms = 1000, .seed = 2 });
 
 	mq_start(a->q);
 	mq_start(b->q);
@@ -473,13 +460,13 @@ Test(mq_hazard, hazard_11_a_black_hole_does_not_stop_the_loop)
 
 		cr_assert(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EINPROGRESS);
 	}
-	cr_assert_eq(loop_timer_new(l, count_tick, &ticks, &timer), 0);
-	c = client_new(l, "a", s.port, &(struct mq_config){ .connect_timeout_ms = 300 });
+	cr_assert_eq(loop_timer_new(rig.l, count_tick, &ticks, &timer), 0);
+	c = client_new(rig.l, "a", s.port, &(struct mq_config){ .connect_timeout_ms = 300 });
 	begin_ms = clock_ms();
 	mq_start(c->q);
 	while (c->downs == 0) {
 		loop_timer_at(timer, clock_ms() + 10);
-		cr_assert_eq(loop_turn(l, 1000), 1);
+		cr_assert_eq(loop_turn(rig.l, 1000), 1);
 		cr_assert_lt(clock_ms() - begin_ms, 5000);
 	}
 	cr_assert_geq(clock_ms() - begin_ms, 290);
@@ -500,7 +487,7 @@ Test(mq_hazard, hazard_12_a_peer_that_stops_answering_pings_is_given_up)
 
 	server_start(&s, 64, short_keepalive, sizeof(short_keepalive));
 	s.pongs = 2;
-	a = client_new(l, "a", s.port, NULL);
+	a = client_new(rig.l, "a", s.port, NULL);
 	client_up(a);
 	client_wait_downs(a, 1);
 	cr_assert_eq(s.n_pings, 3);
@@ -512,7 +499,7 @@ Test(mq_hazard, hazard_12_a_peer_that_stops_answering_pings_is_given_up)
 
 Test(mq_hazard, hazard_13_a_close_loses_nothing_and_fires_no_will)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 
 	b->filter = "#";
 	client_up(b);
@@ -523,14 +510,14 @@ Test(mq_hazard, hazard_13_a_close_loses_nothing_and_fires_no_will)
 		cr_assert_eq(client_publish(a, "t", "last words", 1, NULL), 0);
 	mq_close(a->q, HELP_DEADLINE_MS, client_done);
 	cr_assert_eq(client_publish(a, "t", "too late", 1, NULL), ERR_CLOSED);
-	cr_assert(help_wait_flag(l, &a->is_done));
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
 	cr_assert_eq(a->acks, 200);
 	cr_assert(a->n_messages == 0 && a->downs == 0);
 	client_free(a);
 	client_wait_messages(b, 200);
 	cr_assert_eq(client_publish(b, "end", "end", 1, NULL), 0);
 	client_wait_messages(b, 201);
-	help_idle(l, 50);
+	help_idle(rig.l, 50);
 	for (unsigned i = 0; i < b->n_messages; i++)
 		cr_assert_null(strstr(b->text[i], "conn"), "the will was sent");
 	cr_assert_eq(b->n_messages, 201);
@@ -539,15 +526,15 @@ Test(mq_hazard, hazard_13_a_close_loses_nothing_and_fires_no_will)
 
 Test(mq_hazard, hazard_13_a_close_does_not_wait_for_ever)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	uint64_t begin_ms;
 
 	client_up(a);
-	cr_assert_eq(kill(broker.pid, SIGSTOP), 0);
+	cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0);
 	cr_assert_eq(client_publish(a, "t", "x", 1, NULL), 0);
 	begin_ms = clock_ms();
 	mq_close(a->q, 200, client_done);
-	cr_assert(help_wait_flag(l, &a->is_done));
+	cr_assert(help_wait_flag(rig.l, &a->is_done));
 	cr_assert(clock_ms() - begin_ms >= 200 && clock_ms() - begin_ms < 3000);
 	client_free(a);
 }
@@ -556,7 +543,7 @@ Test(mq_hazard, hazard_13_a_close_does_not_wait_for_ever)
 
 Test(mq_hazard, hazard_14_empty_properties_are_not_sent_at_all)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 
 	a->filter = "t";
 	client_up(a);
@@ -577,7 +564,7 @@ Test(mq_hazard, hazard_14_empty_properties_are_not_sent_at_all)
 
 Test(mq_hazard, hazard_15_every_property_of_a_resent_shape_arrives)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	struct mq_pub pub = { .topic = SPAN("t"),
 		.payload = SPAN("x"),
 		.qos = 1,
@@ -588,10 +575,10 @@ Test(mq_hazard, hazard_15_every_property_of_a_resent_shape_arrives)
 
 	a->filter = "t";
 	client_up(a);
-	cr_assert_eq(kill(broker.pid, SIGSTOP), 0); /* past the window the library keeps its own copy and sends that */
+	cr_assert_eq(kill(rig.broker.pid, SIGSTOP), 0); /* past the window the library keeps its own copy and sends that */
 	for (int i = 0; i < 60; i++)
 		cr_assert_eq(mq_publish(a->q, &pub, NULL), 0);
-	cr_assert_eq(kill(broker.pid, SIGCONT), 0);
+	cr_assert_eq(kill(rig.broker.pid, SIGCONT), 0);
 	client_wait_messages(a, 60);
 	cr_assert(span_is(a->last.content_type, "application/cbor") && span_is(a->last.correlation, "c") &&
 		  span_is(a->last.response_topic, "r"));
@@ -602,13 +589,13 @@ Test(mq_hazard, hazard_15_every_property_of_a_resent_shape_arrives)
 
 Test(mq_hazard, hazard_18_each_connection_has_a_will_of_its_own)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL), *b = client_new(l, "b", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL), *b = client_new(rig.l, "b", rig.broker.port, NULL);
 	int mine[4], fds[8];
 	char want[32];
 
 	a->has_will = true;
 	client_up(a);
-	cr_assert_gt(client_sockets(broker.port, mine, 4), 0);
+	cr_assert_gt(client_sockets(rig.broker.port, mine, 4), 0);
 	b->filter = "will/a";
 	client_up(b);
 	for (unsigned i = 1; i <= 3; i++) {
@@ -619,7 +606,7 @@ Test(mq_hazard, hazard_18_each_connection_has_a_will_of_its_own)
 		cr_assert_str_eq(b->text[i - 1], want);
 		client_wait_ups(a, i + 1);
 		/* the lower numbers are free again and taken anew */
-		cr_assert_gt(client_sockets(broker.port, fds, 8), 0);
+		cr_assert_gt(client_sockets(rig.broker.port, fds, 8), 0);
 		mine[0] = fds[0];
 	}
 	client_free(a);
@@ -630,12 +617,12 @@ Test(mq_hazard, hazard_18_each_connection_has_a_will_of_its_own)
 
 Test(mq_hazard, hazard_21_nagle_is_off)
 {
-	struct client *a = client_new(l, "a", broker.port, NULL);
+	struct client *a = client_new(rig.l, "a", rig.broker.port, NULL);
 	socklen_t len = sizeof(int);
 	int fds[4], on = 0;
 
 	client_up(a);
-	cr_assert_gt(client_sockets(broker.port, fds, 4), 0);
+	cr_assert_gt(client_sockets(rig.broker.port, fds, 4), 0);
 	cr_assert_eq(getsockopt(fds[0], IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
 	cr_assert_neq(on, 0);
 	client_free(a);

@@ -3,9 +3,25 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+
+struct mq_rig rig;
+
+void mq_rig_init(void)
+{
+	rig.l = help_loop();
+	help_broker_start(&rig.broker, help_free_port(), NULL);
+}
+
+void mq_rig_fini(void)
+{
+	if (rig.broker.pid > 0)
+		help_broker_stop(&rig.broker, SIGKILL);
+	loop_free(rig.l);
+}
 
 static void copy(struct span s, char *to, size_t size, struct span *ret)
 {

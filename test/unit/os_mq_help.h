@@ -26,6 +26,14 @@ struct client {
 	void (*on_message)(struct client *c);
 };
 
+/* A loop and a broker of the test that runs: .init and .fini of its suite. */
+extern struct mq_rig {
+	struct loop *l;
+	struct help_broker broker;
+} rig;
+void mq_rig_init(void);
+void mq_rig_fini(void);
+
 /* For 127.0.0.1:port; base may be NULL, its set fields win.  Not started. */
 struct client *client_new(struct loop *l, const char *id, int port, const struct mq_config *base);
 void client_free(struct client *c);
