@@ -143,7 +143,8 @@ static void end_with_fault(struct front *f, struct http_call *c, struct job_call
 static void on_tokens(struct http_call *c, struct job_call *j, const struct answer *a)
 {
 	if (openai_add(&j->openai, a) < 0) {
-		log_info("http", "a reader of job %s is too slow; cut", j->openai.job);
+		log_fields(
+			LOG_INFO, "http", (const char *const[]){ "JOB", j->openai.job, NULL }, "a reader is too slow; cut");
 		http_cut(c);
 		return;
 	}

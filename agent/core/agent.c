@@ -487,10 +487,3 @@ const struct agent_counters *agent_counters(const struct agent *a)
 {
 	return &a->counters;
 }
-
-_Static_assert(METRICS_MODELS >= AGENT_MAX_MODELS, "metrics for each model");
-
-const struct metrics *agent_metrics(const struct agent *a)
-{
-	return &a->metrics;
-}

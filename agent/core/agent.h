@@ -22,7 +22,6 @@
 #define AGENT_SESSION_NAME 32 /* characters of a session's file, 0-9 a-f */
 
 struct agent;
-struct metrics;
 
 struct agent_model {
 	struct span name, path;
@@ -213,6 +212,5 @@ struct agent_counters {
 const struct agent_counters *agent_counters(const struct agent *a);
 /* All figures in Prometheus' text format (version 0.0.4). */
 void agent_prometheus(const struct agent *a, struct buf *out);
-const struct metrics *agent_metrics(const struct agent *a); /* metrics.h; by the order of the models */
 
 #endif

@@ -217,6 +217,8 @@ struct alarm {
 
 enum stop_stage { STOP_NO, STOP_DRAINING, STOP_TELLING, STOP_CLOSING };
 
+_Static_assert(METRICS_MODELS >= AGENT_MAX_MODELS, "metrics for each model");
+
 struct agent {
 	struct agent_config config; /* its spans point into pool */
 	char *pool;
@@ -353,8 +355,6 @@ void stream_flush(struct agent *a); /* says what is owed, as far as link, window
 /* engines.c */
 SHOAL_CHECK int engine_init(struct engine *e, struct agent *a, size_t index);
 void engine_fini(struct engine *e);
-/* What the table says about a cell: false: not legal there. */
-bool engine_row(enum engine_state state, enum engine_ev ev, enum engine_state *ret_next);
 /* 0, or negative: not legal, or not valid: the child must go. */
 int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *in);
 void engine_message(struct engine *e, const struct agent_event *in);

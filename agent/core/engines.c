@@ -411,16 +411,6 @@ static const struct row table[ENGINE_STATE_COUNT][ENGINE_EV_COUNT] = {
 #undef EV
 #undef S
 
-bool engine_row(enum engine_state state, enum engine_ev ev, enum engine_state *ret_next)
-{
-	const struct row *r = &table[state][ev];
-
-	if (r->act == NULL)
-		return false;
-	*ret_next = r->next;
-	return true;
-}
-
 int engine_step(struct engine *e, enum engine_ev ev, const struct agent_event *in)
 {
 	const struct row *r = &table[e->state][ev];

@@ -75,14 +75,6 @@ void log_init(const char *ident, enum log_level max_level)
 	out.is_tty = isatty(STDERR_FILENO) != 0;
 }
 
-int log_level_parse(const char *name)
-{
-	for (int i = LOG_ERROR; i <= LOG_DBG; i++)
-		if (strcmp(name, log_level_names[i - LOG_ERROR]) == 0)
-			return i;
-	return -EINVAL;
-}
-
 static void to_stderr(enum log_level level, const char *where, const char *const fields[], const char *text)
 {
 	struct line l = { .n = 0 };

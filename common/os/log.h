@@ -13,8 +13,6 @@ void log_init(const char *ident, enum log_level max_level);
 /* "error", "warning", "notice", "info", "debug": the levels from LOG_ERROR on, NULL-terminated,
  * as names of a CONFIG_ENUM. */
 extern const char *const log_level_names[];
-/* One of them to a level; negative when unknown. */
-int log_level_parse(const char *name);
 
 /* `where`: which part speaks ("mqtt", "engine").  One line, values quoted by the caller. */
 void log_at(enum log_level level, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

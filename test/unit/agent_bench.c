@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent_core.h"
 #include "agent_rig.h"
 #include "benchfile.h"
-#include "metrics.h"
 
 static struct rig r;
 static struct agent_config c;
@@ -114,7 +114,7 @@ Test(bench, it_is_in_no_figure)
 	cr_assert_not_null(act);
 	cr_assert(act->heartbeat.running == 0 && act->heartbeat.tokens_total == 0);
 	ends(run, FINISH_LENGTH, 11);
-	metrics_view(agent_metrics(r.a), METRICS_ALL, &v);
+	metrics_view(&r.a->metrics, METRICS_ALL, &v);
 	cr_assert(v.requests_total == 0 && agent_counters(r.a)->tokens == 0 && agent_counters(r.a)->jobs_done == 0);
 }
 

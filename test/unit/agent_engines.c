@@ -91,7 +91,6 @@ Test(engines, every_cell_of_the_table_is_legal_or_refused_on_purpose)
 				.finish = FINISH_STOP };
 			struct agent_event in = { .type = AGENT_EV_ENGINE, .engine_msg = &m, .wstatus = 9 };
 			struct engine *e = &r.a->engines[0];
-			enum engine_state next = ENGINE_STATE_COUNT;
 			bool is_legal = expected[state][ev] >= 0;
 			int rc;
 
@@ -113,8 +112,6 @@ Test(engines, every_cell_of_the_table_is_legal_or_refused_on_purpose)
 			else
 				cr_assert(rc == ERR_STATE && (int)e->state == state, "%s, event %d is taken",
 					engine_state_names[state], ev);
-			cr_assert_eq(engine_row((enum engine_state)state, (enum engine_ev)ev, &next), is_legal);
-			cr_assert_eq((int)next, is_legal ? expected[state][ev] : ENGINE_STATE_COUNT);
 			e->runs[0] = (struct run){ 0 };
 			e->n_busy = 0;
 			e->timer_ms = UINT64_MAX;

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "agent_core.h"
 #include "agent_rig.h"
-#include "metrics.h"
 #include "rng.h"
 
 /* ---- by themselves ---- */
@@ -149,7 +149,7 @@ static struct metrics_view view(void)
 {
 	struct metrics_view v;
 
-	metrics_view(agent_metrics(r.a), 0, &v);
+	metrics_view(&r.a->metrics, 0, &v);
 	return v;
 }
 
@@ -190,7 +190,7 @@ Test(metrics_agent, each_end_is_counted_under_its_code)
 	cr_assert(v.total.by_code[CODE_CANCELLED] == 1 && v.total.by_code[CODE_DEADLINE_EXCEEDED] == 1);
 	cr_assert(v.total.by_code[CODE_ENGINE_CRASHED] == 1 && v.total.by_code[CODE_MODEL_NOT_LOADED] == 1);
 	cr_assert(v.requests_total == 5 && v.requests == 4 && v.ok == 1, "a refusal is not in the window");
-	metrics_view(agent_metrics(r.a), METRICS_ALL, &v);
+	metrics_view(&r.a->metrics, METRICS_ALL, &v);
 	cr_assert(v.requests_total == 6 && v.total.by_code[CODE_MODEL_UNKNOWN] == 1);
 }
 

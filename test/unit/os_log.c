@@ -186,14 +186,6 @@ Test(log, when_the_journal_has_gone_lines_go_to_stderr, .init = tap_stderr)
 	cr_assert_str_eq(tapped(), "<6>shoal-test: a: text\n");
 }
 
-Test(log, level_names_are_known)
-{
-	cr_assert_eq(log_level_parse("error"), LOG_ERROR);
-	cr_assert_eq(log_level_parse("warning"), LOG_WARN);
-	cr_assert_eq(log_level_parse("debug"), LOG_DBG);
-	cr_assert_lt(log_level_parse("loud"), 0);
-}
-
 Test(log, a_limit_says_once_per_interval_and_counts_the_rest)
 {
 	struct log_limit l = { 0 };
