@@ -367,6 +367,23 @@ static const struct msg_field cancel_fields[] = {
 #undef T
 const struct msg_type cancel_type = MSG_TYPE("cancel", struct cancel, cancel_fields);
 
+#define X(name, text) text,
+const char *const admin_verb_names[] = { ADMIN_VERB_LIST(X) NULL };
+#undef X
+
+#define T struct admin
+static const struct msg_field admin_fields[] = {
+	MSG_F_ENUM(T, verb, ADMIN_VERB, MSG_REQ, ADMIN_VERB_COUNT, admin_verb_names),
+	MSG_F_TEXT(T, agent, ADMIN_AGENT, 0, PROTO_MAX_ID),
+	MSG_F_TEXT(T, job, ADMIN_JOB, 0, PROTO_MAX_ID),
+	MSG_F_TEXT(T, reason, ADMIN_REASON, 0, ADMIN_MAX_REASON),
+	MSG_F_UINT(T, value, ADMIN_VALUE, 0, UINT32_MAX),
+	MSG_F_TEXT(T, reply_to, ADMIN_REPLY_TO, 0, PROTO_MAX_TOPIC),
+	MSG_F_TEXT(T, correlation, ADMIN_CORRELATION, 0, PROTO_MAX_CORRELATION),
+};
+#undef T
+const struct msg_type admin_type = MSG_TYPE("admin", struct admin, admin_fields);
+
 #define T struct presence
 static const struct msg_field presence_fields[] = {
 	MSG_F_ENUM(T, state, 1, MSG_REQ, AGENT_STATE_COUNT, agent_state_names),

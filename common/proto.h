@@ -405,6 +405,32 @@ struct cancel {
 	struct span job, id;
 };
 
+/* client -> hub: clients/<u>/admin: what an operator wants of an agent, or of a job */
+#define ADMIN_VERB_LIST(X)                                                                                  \
+	X(DRAIN, "drain") X(RESUME, "resume") X(WEIGHT, "weight") X(QUARANTINE, "quarantine") X(RELEASE, "release") \
+	X(FORGET, "forget") X(CANCEL, "cancel")
+enum admin_verb {
+#define X(name, text) ADMIN_##name,
+	ADMIN_VERB_LIST(X)
+#undef X
+	ADMIN_VERB_COUNT
+};
+extern const char *const admin_verb_names[];
+
+#define ADMIN_MAX_REASON 200
+#define ADMIN_MAX_WEIGHT 100
+
+struct admin {
+	uint64_t has;
+	unsigned verb;     /* enum admin_verb */
+	struct span agent; /* of all verbs but CANCEL */
+	struct span job;   /* CANCEL: a job id of the hub, anyone's */
+	struct span reason;
+	uint64_t value;    /* WEIGHT: per cent of the work it would get */
+	struct span reply_to, correlation; /* as of a submit */
+};
+enum { ADMIN_VERB = 1, ADMIN_AGENT, ADMIN_JOB, ADMIN_REASON, ADMIN_VALUE, ADMIN_REPLY_TO, ADMIN_CORRELATION };
+
 /* client's will -> hub: clients/<u>/presence */
 struct presence {
 	uint64_t has;
@@ -452,7 +478,7 @@ enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION,
        ANSWER_LOGPROBS, ANSWER_PERCENT, ANSWER_EMBEDDINGS };
 
 extern const struct msg_type embedding_type, json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
-	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, presence_type,
+	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, admin_type, presence_type,
 	receipt_type, answer_type, sensors_type, code_count_type, figures_type;
 
 #endif

@@ -102,5 +102,5 @@ bool topic_is_reply_for(const char *prefix, struct span user, struct span topic)
 	if (rest.n == 0 || memchr(rest.p, '+', rest.n) != NULL || memchr(rest.p, '#', rest.n) != NULL ||
 		memchr(rest.p, '\0', rest.n) != NULL)
 		return false;
-	return !span_is(rest, "jobs") && !span_is(rest, "cancel") && !span_is(rest, "presence");
+	return !span_is(rest, "jobs") && !span_is(rest, "cancel") && !span_is(rest, "presence") && !span_is(rest, "admin");
 }

@@ -15,7 +15,8 @@
 	X(AGENT_HEARTBEAT, "agents", "heartbeat") X(AGENT_OUT, "agents", "out")                           \
 	X(AGENT_JOBS, "agents", "jobs") X(AGENT_CONTROL, "agents", "control")                             \
 	X(CLIENT_JOBS, "clients", "jobs") X(CLIENT_CANCEL, "clients", "cancel")                           \
-	X(CLIENT_PRESENCE, "clients", "presence") X(HUB_STATUS, "hub", "status")
+	X(CLIENT_PRESENCE, "clients", "presence") X(CLIENT_ADMIN, "clients", "admin")                     \
+	X(HUB_STATUS, "hub", "status")
 
 enum topic_kind {
 	TOPIC_OTHER,

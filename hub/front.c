@@ -13,8 +13,8 @@
 #include "openai.h"
 #include "page.h"
 #include "server.h"
+#include "verbs.h"
 
-#define AGENTS_PATH "/api/v1/agents/"
 #define HTTP_USER "http" /* until there are keys, whoever reaches the port is one user */
 #define DOC_MAX ((size_t)32 << 20)
 #define FINGERPRINTS 8
@@ -195,6 +195,22 @@ void front_answer(struct front *f, const struct hub_action *act)
 	}
 }
 
+void front_admin(struct front *f, const struct hub_action *act)
+{
+	struct http_call *c = http_find(f->http, act->reply.conn);
+	struct openai_fault fault;
+
+	if (c == NULL)
+		return;
+	if (act->answer.type == ANSWER_ERROR) {
+		fault = openai_fault_of(&act->answer);
+		reply_fault(f, c, &fault, NULL);
+		return;
+	}
+	doc_add(&answer_type, &act->answer, &f->doc);
+	reply_json(f, c, 200);
+}
+
 void front_detach(struct front *f, uint64_t conn)
 {
 	struct http_call *c = http_find(f->http, conn);
@@ -304,7 +320,7 @@ static void serve_jobs(struct front *f, struct http_call *c)
 /* POST /api/v1/agents/<agent>/load {"model":…} */
 static bool parse_load(struct front *f, struct http_call *c, struct api_load *ret)
 {
-	static const struct span begin = SPAN(AGENTS_PATH), end = SPAN("/load");
+	static const struct span begin = SPAN(VERBS_AGENTS), end = SPAN("/load");
 	struct span path = http_path(c);
 	struct span rest = span_mem(path.p + begin.n, path.n - begin.n); /* the route begins so */
 
@@ -318,6 +334,26 @@ static bool parse_load(struct front *f, struct http_call *c, struct api_load *re
 	return true;
 }
 
+/* Answered by front_admin(). */
+static void serve_verb(struct front *f, struct http_call *c)
+{
+	const char *why;
+	struct openai_fault fault;
+	struct admin admin;
+	enum code code;
+
+	arena_reset(&f->arena);
+	code = verbs_read(http_path(c), http_body(c), &f->arena, &admin, &why);
+	if (code != CODE_OK) {
+		fault = openai_fault(code, NULL, NULL, "%s", why);
+		reply_fault(f, c, &fault, NULL);
+		return;
+	}
+	server_event(f->server,
+		&(struct hub_event){
+			.type = HUB_EV_ADMIN, .user = SPAN(HTTP_USER), .reply.conn = http_number(c), .admin = &admin });
+}
+
 static void serve_agent(struct front *f, struct http_call *c)
 {
 	static const char *const sentences[] = {
@@ -328,10 +364,13 @@ static void serve_agent(struct front *f, struct http_call *c)
 	};
 	struct api_load load;
 	struct openai_fault fault;
-	enum code code = CODE_NOT_FOUND;
+	enum code code;
 
-	if (parse_load(f, c, &load))
-		code = load.model.n > 0 ? hub_can_load(server_hub(f->server), load.agent, load.model) : CODE_BAD_REQUEST;
+	if (!parse_load(f, c, &load)) {
+		serve_verb(f, c);
+		return;
+	}
+	code = load.model.n > 0 ? hub_can_load(server_hub(f->server), load.agent, load.model) : CODE_BAD_REQUEST;
 	if (code != CODE_OK) {
 		fault = openai_fault(code, NULL, NULL, "%s", sentences[code]);
 		reply_fault(f, c, &fault, NULL);
@@ -393,8 +432,9 @@ static const struct route {
 	{ "/v1/models/", true, false, serve_model },
 	{ "/api/v1/status", false, false, serve_status },
 	{ "/api/v1/agents", false, false, serve_agents },
-	{ AGENTS_PATH, true, true, serve_agent },
+	{ VERBS_AGENTS, true, true, serve_agent },
 	{ "/api/v1/jobs", false, false, serve_jobs },
+	{ VERBS_JOBS, true, true, serve_verb },
 	{ "/healthz", false, false, serve_health },
 	{ "/readyz", false, false, serve_ready },
 };

@@ -11,6 +11,8 @@ struct server;
 SHOAL_CHECK int front_new(struct server *s, size_t max_connections, char *err, size_t err_size, struct front **ret);
 /* An ANSWER of the core for one of our connections; that it is gone is no error. */
 void front_answer(struct front *f, const struct hub_action *a);
+/* What came of an operator's request. */
+void front_admin(struct front *f, const struct hub_action *a);
 /* Another request with the same key took the job over. */
 void front_detach(struct front *f, uint64_t conn);
 /* Sends what can be sent without waiting. */

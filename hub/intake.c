@@ -71,10 +71,12 @@ static bool is_json(const struct mq_msg *msg)
 
 static void reply_to_default(const char *prefix, struct intake *in)
 {
-	int n = snprintf(in->reply_topic.s, sizeof(in->reply_topic.s), "%s/clients/%.*s/jobs/", prefix, SPAN_FMT(in->who));
+	bool is_admin = in->topic == TOPIC_CLIENT_ADMIN;
+	int n = snprintf(in->reply_topic.s, sizeof(in->reply_topic.s), "%s/clients/%.*s/%s", prefix, SPAN_FMT(in->who),
+		is_admin ? "admin/answer" : "jobs/");
 
 	in->ev.reply.topic = span_mem(in->reply_topic.s, n > 0 && n < TOPIC_MAX ? (size_t)n : 0);
-	in->ev.reply.format |= REPLY_PER_JOB;
+	in->ev.reply.format |= is_admin ? 0 : REPLY_PER_JOB;
 }
 
 /* False when the client wants its answers somewhere that is not its own. */
@@ -146,12 +148,29 @@ static enum intake_kind take_submit(const char *prefix, const struct mq_msg *msg
 	return INTAKE_EVENT;
 }
 
+static enum intake_kind take_admin(const char *prefix, const struct mq_msg *msg, struct intake *in)
+{
+	const struct admin *a = &in->body.admin;
+	bool is_cancel = a->verb == ADMIN_CANCEL;
+
+	if (msg->response_topic.n == 0 && !reply_to_wish(prefix, in, a->reply_to))
+		(void)refuse(in, CODE_FORBIDDEN, "\"reply_to\" must lie under %s/clients/%.*s/", prefix, SPAN_FMT(in->who));
+	else if (!span_is_id(is_cancel ? a->job : a->agent))
+		(void)refuse(in, CODE_BAD_REQUEST, "\"%s\" needs \"%s\": which one", admin_verb_names[a->verb],
+			is_cancel ? "job" : "agent");
+	in->refusal.correlation = a->correlation;
+	in->ev.type = HUB_EV_ADMIN;
+	in->ev.admin = a;
+	return in->refusal.type == ANSWER_ERROR ? INTAKE_REFUSED : INTAKE_EVENT;
+}
+
 static enum intake_kind take_client(const char *prefix, const struct mq_msg *msg, struct arena *arena, struct intake *in)
 {
 	static const struct msg_type *const types[TOPIC_KIND_COUNT] = {
 		[TOPIC_CLIENT_JOBS] = &submit_type,
 		[TOPIC_CLIENT_CANCEL] = &cancel_type,
 		[TOPIC_CLIENT_PRESENCE] = &presence_type,
+		[TOPIC_CLIENT_ADMIN] = &admin_type,
 	};
 
 	if (msg->retain || msg->payload.n == 0) /* a retained job would run again at each reconnect; nothing clears it */
@@ -171,6 +190,8 @@ static enum intake_kind take_client(const char *prefix, const struct mq_msg *msg
 		return refuse_bytes(in);
 	if (in->topic == TOPIC_CLIENT_JOBS)
 		return take_submit(prefix, msg, arena, in);
+	if (in->topic == TOPIC_CLIENT_ADMIN)
+		return take_admin(prefix, msg, in);
 	if (in->topic == TOPIC_CLIENT_PRESENCE) {
 		in->ev.type = HUB_EV_CLIENT_GONE;
 		return in->body.presence.state == AGENT_OFFLINE ? INTAKE_EVENT : INTAKE_IGNORED;
@@ -222,7 +243,8 @@ enum intake_kind intake_take(const char *prefix, const struct mq_msg *msg, struc
 	case TOPIC_AGENT_OUT: return take_agent(msg, arena, ret);
 	case TOPIC_CLIENT_JOBS:
 	case TOPIC_CLIENT_CANCEL:
-	case TOPIC_CLIENT_PRESENCE: return take_client(prefix, msg, arena, ret);
+	case TOPIC_CLIENT_PRESENCE:
+	case TOPIC_CLIENT_ADMIN: return take_client(prefix, msg, arena, ret);
 	default: return INTAKE_IGNORED;
 	}
 }

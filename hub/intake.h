@@ -39,6 +39,7 @@ struct intake { /* ev borrows from here, from the message and from the arena */
 		struct job_event job_event;
 		struct submit submit;
 		struct cancel cancel;
+		struct admin admin;
 		struct presence presence;
 	} body;
 };

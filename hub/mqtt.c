@@ -168,6 +168,21 @@ void mqtt_answer(struct mqtt *m, const struct hub_reply *reply, bool is_stream, 
 		send_light(m, &pub, true);
 }
 
+void mqtt_forget(struct mqtt *m, struct span agent)
+{
+	static const enum topic_kind retained[] = { TOPIC_AGENT_REGISTRATION, TOPIC_AGENT_STATUS };
+	struct mq_pub pub = { .payload = SPAN(""), .qos = 1, .retain = true };
+
+	for (size_t i = 0; i < sizeof(retained) / sizeof(retained[0]); i++) {
+		struct topic topic;
+
+		if (topic_make(m->settings->prefix, retained[i], agent, &topic) < 0)
+			continue; /* it was built of the same once */
+		pub.topic = span_of(topic.s);
+		send_sure(m, &pub, SPAN_NONE);
+	}
+}
+
 /* ---- hub/status ---- */
 
 static struct hub_status own_status(const struct mqtt *m, unsigned state)
@@ -250,6 +265,24 @@ static void note_bad(struct mqtt *m, const struct intake *in, enum log_level lev
 			in->field != NULL ? ": " : "", err_text(in->err), dropped);
 }
 
+/* The broker vouches for the name, the configuration says whose word counts. */
+static bool may_administer(struct mqtt *m, struct intake *in)
+{
+	const struct settings *s = m->settings;
+
+	for (size_t i = 0; i < s->admin.n_users; i++)
+		if (span_is(in->who, s->admin.users[i]))
+			return true;
+	m->stats.refused++;
+	log_warn("mqtt", "%.*s is not in admin.users and asked: %s", SPAN_FMT(in->who), admin_verb_names[in->body.admin.verb]);
+	in->refusal = (struct answer){ .type = ANSWER_ERROR,
+		.correlation = in->body.admin.correlation,
+		.code = span_of(code_name(CODE_FORBIDDEN)),
+		.message = SPAN("this user is not among the hub's admin.users") };
+	mqtt_answer(m, &in->ev.reply, false, &in->refusal);
+	return false;
+}
+
 static void on_message(void *ctx, const struct mq_msg *msg)
 {
 	struct mqtt *m = ctx;
@@ -259,7 +292,11 @@ static void on_message(void *ctx, const struct mq_msg *msg)
 	m->stats.received++;
 	arena_reset(&m->arena);
 	switch (intake_take(m->settings->prefix, msg, &m->arena, &m->intake)) {
-	case INTAKE_EVENT: m->on.event(m->ctx, &m->intake.ev); break;
+	case INTAKE_EVENT:
+		if (m->intake.topic == TOPIC_CLIENT_ADMIN && !may_administer(m, &m->intake))
+			break;
+		m->on.event(m->ctx, &m->intake.ev);
+		break;
 	case INTAKE_REFUSED:
 		m->stats.refused++;
 		if (m->intake.err < 0)
@@ -313,6 +350,7 @@ static void on_up(void *ctx, uint64_t conn)
 		{ TOPIC_CLIENT_JOBS, 1 },
 		{ TOPIC_CLIENT_CANCEL, 1 },
 		{ TOPIC_CLIENT_PRESENCE, 1 },
+		{ TOPIC_CLIENT_ADMIN, 1 },
 		{ TOPIC_HUB_STATUS, 1 },
 	};
 	struct mqtt *m = ctx;

@@ -36,6 +36,9 @@ void mqtt_dispatch(struct mqtt *m, struct span agent, const struct job_msg *job)
 void mqtt_control(struct mqtt *m, struct span agent, const struct control *control);
 void mqtt_answer(struct mqtt *m, const struct hub_reply *reply, bool is_stream, const struct answer *answer);
 
+/* Clears what the agent left at the broker: nobody is to take it for one that is there. */
+void mqtt_forget(struct mqtt *m, struct span agent);
+
 /* Says that the hub is going, waits for what is unacknowledged at most timeout_ms, then done(). */
 void mqtt_close(struct mqtt *m, uint64_t timeout_ms, void (*done)(void *ctx));
 struct mqtt *mqtt_free(struct mqtt *m);

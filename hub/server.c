@@ -55,6 +55,13 @@ static void carry_out(struct server *s, const struct hub_action *a)
 		if (a->reply.conn != 0)
 			front_detach(s->front, a->reply.conn);
 		break;
+	case HUB_ACT_ADMIN:
+		if (a->reply.conn != 0)
+			front_admin(s->front, a);
+		else
+			mqtt_answer(s->mqtt, &a->reply, false, &a->answer);
+		break;
+	case HUB_ACT_FORGET: mqtt_forget(s->mqtt, a->agent); break;
 	case HUB_ACT_LOG: act_log(a); break;
 	}
 }

@@ -44,6 +44,9 @@ static const struct config_option options[] = {
 	MS("http.idle_ms", http.idle_ms, 1000, "60000", "an unused connection is closed after"),
 	MS("http.quiet_ms", http.quiet_ms, 1000, "15000", "a stream without news gets a comment after"),
 
+	{ .path = "admin.users", .type = CONFIG_TEXTS, .offset = AT(admin.users), .n_offset = AT(admin.n_users), .max = 64, .def = "",
+	  .help = "MQTT users who may drain, weight, quarantine and forget agents and cancel anyone's jobs" },
+
 	{ .path = "policy", .type = CONFIG_ENUM, .offset = AT(core.policy), .def = "least_loaded", .names = hub_policy_names,
 	  .help = "how an agent is chosen among those that can take a job" },
 	UINT("fleet.max_agents", core.max_agents, 1, 1000000, "100000", NULL, "more are not registered"),

@@ -20,6 +20,10 @@ struct settings {
 		uint64_t max_header, max_body, max_bodies, max_waiting;
 		uint64_t header_ms, body_ms, idle_ms, quiet_ms;
 	} http;
+	struct {
+		char **users; /* whose MQTT requests to clients/<user>/admin count */
+		size_t n_users;
+	} admin;
 	struct hub_config core; /* seed and epoch are not settings */
 };
 

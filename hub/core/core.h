@@ -9,7 +9,8 @@
  *   jobs.c     a job's life: states, queueing, cancel, its one end
  *   route.c    which agent gets which job
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
- *   admin.c    what an operator asks of an agent
+ *   admin.c    what an operator asks of agents and jobs
+ *   forget.c   an agent's record goes
  *   view.c     what pages and tests may see
  *
  * Objects that go in a step are freed at the start of the next one (act_trash), so
@@ -57,6 +58,19 @@ struct hold { /* one agent lists one model */
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
 enum gone { GONE_NO, GONE_WILL, GONE_ABSENT }; /* why we think an agent just went */
 
+/* What an operator wants of an agent.  The agent is told to drain, too, so that its own lights and status show
+ * it; it follows until its button, or a resume, ends that. */
+enum wish { WISH_NONE, WISH_DRAIN, WISH_RESUME };
+
+struct admin_note {
+	enum wish wish;
+	bool is_followed; /* DRAIN: this life of the agent has said that it drains */
+	bool is_isolated;
+	unsigned weight;  /* per cent */
+	uint64_t told_ms; /* when it was last told of the wish; 0: never */
+	char user[PROTO_MAX_ID + 1], reason[ADMIN_MAX_REASON + 1]; /* of the last DRAIN or QUARANTINE */
+};
+
 struct agent {
 	struct node node;
 	struct list all;    /* hub.fleet */
@@ -65,6 +79,7 @@ struct agent {
 	struct list offer;  /* hub.offers: it has room, look for work at the end of the step */
 	struct timer timer;
 	struct registration *reg; /* NULL: only a status was seen; spans in the same block */
+	struct admin_note *note; /* NULL: nobody wanted anything */
 	struct hold *holds;
 	size_t n_holds, n_jobs;
 	uint64_t status_epoch, status_conn; /* the last status, whoever sent it */
@@ -73,7 +88,7 @@ struct agent {
 	unsigned status_state;
 	enum life life;
 	enum gone gone;
-	bool has_status, will_fired, draining, quarantined, routable, open, stale_told;
+	bool has_status, will_fired, draining, quarantined, routable, open, stale_told, is_named;
 	char id[PROTO_MAX_ID + 1], reason[64];
 };
 
@@ -149,6 +164,13 @@ struct job {
 	uint64_t agent_wait_ms, ended_ms, retry_after_ms;
 };
 
+struct admin_entry {
+	uint64_t at_ms, value;
+	enum admin_verb verb;
+	enum code code;
+	char user[PROTO_MAX_ID + 1], target[PROTO_MAX_ID + 1], reason[ADMIN_MAX_REASON + 1];
+};
+
 struct hub {
 	struct hub_config config;
 	struct rng rng;
@@ -166,6 +188,10 @@ struct hub {
 	struct list live, ended, persisting;
 	size_t n_live, n_ended, bytes;
 	uint64_t persist_seq, last_rank;
+	/* operators */
+	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
+	uint64_t n_admin;
+	struct list forgotten; /* agents that only ended jobs still name */
 	/* a step's actions and what they lend */
 	struct hub_action *acts;
 	size_t n_acts, cap_acts;
@@ -280,6 +306,7 @@ void jobs_unplace(struct hub *h, struct job *j); /* out of queue or agent; state
 void jobs_done(struct hub *h, struct job *j, enum finish finish);
 void jobs_fail(struct hub *h, struct job *j, enum code code, struct span reason);
 void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason); /* … while an agent is at it */
+void jobs_cancel(struct hub *h, struct job *j);
 
 /* ---- route.c ---- */
 
@@ -297,7 +324,36 @@ void attempt_resend(struct hub *h, struct job *j);
 uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
 void attempt_tick(struct hub *h, struct job *j);
 
-/* admin.c */
+/* ---- admin.c ---- */
+
 void admin_load(struct hub *h, const struct hub_event *ev);
+void admin_event(struct hub *h, const struct hub_event *ev);
+/* The agent has said whether it drains; is_beat: in a heartbeat, which is the later word than its status. */
+void admin_heard(struct hub *h, struct agent *a, bool is_draining, bool is_beat);
+void admin_new_life(struct hub *h, struct agent *a); /* it has registered with another epoch */
+
+static inline unsigned admin_weight(const struct agent *a)
+{
+	return a->note != NULL ? a->note->weight : ADMIN_MAX_WEIGHT;
+}
+
+static inline bool admin_is_drained(const struct agent *a)
+{
+	return a->note != NULL && a->note->wish == WISH_DRAIN;
+}
+
+static inline bool admin_is_isolated(const struct agent *a)
+{
+	return a->note != NULL && a->note->is_isolated;
+}
+
+/* forget.c: an offline agent's record goes; jobs that name it still may */
+void forget_agent(struct hub *h, struct agent *a);
+
+/* Whether operators let it have new work. */
+static inline bool admin_allows(const struct hub *h, const struct agent *a)
+{
+	return !RULE(h, ADMIN) || a->note == NULL || (a->note->wish != WISH_DRAIN && !a->note->is_isolated && a->note->weight > 0);
+}
 
 #endif

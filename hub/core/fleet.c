@@ -68,16 +68,17 @@ void fleet_free(struct hub *h, struct agent *a)
 	models_drop(h, a);
 	free(a->reg);
 	free(a->heartbeat);
+	free(a->note);
 	free(a);
 }
 
 enum hub_presence fleet_presence(const struct agent *a)
 {
-	if (a->quarantined)
+	if (a->quarantined || admin_is_isolated(a))
 		return HUB_PRESENCE_QUARANTINED;
 	if (a->life == LIFE_OFFLINE)
 		return HUB_PRESENCE_OFFLINE;
-	if (a->draining)
+	if (a->draining || admin_is_drained(a))
 		return HUB_PRESENCE_DRAINING;
 	return a->life == LIFE_SUSPECT ? HUB_PRESENCE_SUSPECT : HUB_PRESENCE_ONLINE;
 }
@@ -86,7 +87,7 @@ enum hub_presence fleet_presence(const struct agent *a)
 
 void fleet_refresh(struct hub *h, struct agent *a)
 {
-	bool is_routable = a->life == LIFE_ONLINE && !a->draining && !a->quarantined;
+	bool is_routable = a->life == LIFE_ONLINE && !a->draining && !a->quarantined && admin_allows(h, a);
 	bool is_open = is_routable && fleet_has_room(h, a);
 
 	if (is_routable != a->routable)

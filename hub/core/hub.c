@@ -73,7 +73,8 @@ static void sane(struct hub_config *c)
 int hub_new(const struct hub_config *config, struct hub **ret)
 {
 	struct hub *h = calloc(1, sizeof(*h));
-	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting };
+	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
+		&h->forgotten };
 	int rc;
 
 	if (h == NULL)
@@ -106,6 +107,8 @@ struct hub *hub_free(struct hub *h)
 	jobs_free(h, CONTAINER(l, struct job, all));
 	LIST_EACH(l, &h->fleet)
 	fleet_free(h, CONTAINER(l, struct agent, all));
+	LIST_EACH(l, &h->forgotten)
+	fleet_free(h, CONTAINER(l, struct agent, all));
 	table_fini(&h->agents);
 	table_fini(&h->models);
 	table_fini(&h->jobs);
@@ -131,6 +134,7 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	case HUB_EV_SUBMIT: submit_event(h, ev); break;
 	case HUB_EV_CANCEL: jobs_cancel_event(h, ev); break;
 	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;
+	case HUB_EV_ADMIN: admin_event(h, ev); break;
 	case HUB_EV_LOAD: admin_load(h, ev); break;
 	case HUB_EV_PERSISTED: jobs_persisted(h, ev); break;
 	case HUB_EV_TICK: break;

@@ -61,6 +61,8 @@ enum hub_rule {
 	HUB_RULE_FULL = 1 << 10        /* a full queue costs a job no attempt */
 };
 
+#define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
+
 void hub_config_defaults(struct hub_config *c);
 
 /* Where a job's answers go.  Opaque to the core, which keeps a copy with the job. */
@@ -81,6 +83,7 @@ enum hub_event_type {
 	HUB_EV_SUBMIT,       /* user, reply, submit */
 	HUB_EV_CANCEL,       /* user, cancel */
 	HUB_EV_CLIENT_GONE,  /* user: jobs with cancel_on_disconnect end; or reply.conn != 0: jobs of that connection end */
+	HUB_EV_ADMIN,        /* user, reply, admin: what an operator asks; answered by HUB_ACT_ADMIN */
 	HUB_EV_LOAD,         /* agent, model: an operator wants it loaded there, whatever was before */
 	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
 	HUB_EV_TICK
@@ -100,6 +103,7 @@ struct hub_event {
 		const struct job_event *job_event;
 		const struct submit *submit;
 		const struct cancel *cancel;
+		const struct admin *admin;
 	};
 };
 
@@ -111,6 +115,8 @@ enum hub_action_type {
 	HUB_ACT_CONTROL,  /* agent, control: QoS 1 to agents/<agent>/control (ACK: 0) */
 	HUB_ACT_ANSWER,   /* reply, stream, answer: to the client */
 	HUB_ACT_DETACH,   /* reply: another submit with the same id took the job's answers over */
+	HUB_ACT_ADMIN,    /* reply, answer: DONE or ERROR with a message, and job where there is one */
+	HUB_ACT_FORGET,   /* agent: its retained messages are to go from the broker */
 	HUB_ACT_LOG       /* level (log.h), text */
 };
 
@@ -154,6 +160,10 @@ struct hub_agent_view {
 	const struct registration *registration; /* NULL: never seen */
 	const struct heartbeat *heartbeat;       /* NULL: none yet */
 	struct span reason;
+	/* what an operator wants of it */
+	unsigned weight; /* per cent of the work it would get */
+	bool is_drained, is_isolated; /* by an operator; isolated: quarantined */
+	struct span admin_reason;
 };
 
 #define HUB_JOB_STATE_LIST(X) X(NEW, "new") X(QUEUED, "queued") X(DISPATCHED, "dispatched") X(RUNNING, "running") X(DONE, "done") \
@@ -175,6 +185,15 @@ struct hub_job_view {
 
 void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx);
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
+/* What operators asked of late, the last first; at_ms of the core's clock. */
+#define HUB_ADMIN_KEPT 64
+struct hub_admin_view {
+	uint64_t at_ms, value;
+	enum admin_verb verb;
+	enum code code; /* how it went */
+	struct span user, target, reason; /* target: agent or job */
+};
+void hub_each_admin(const struct hub *h, void (*fn)(void *ctx, const struct hub_admin_view *v), void *ctx);
 /* Distinct models over all agents, once each, with how many hold it ready. */
 /* An agent takes jobs of some model, if it has to load it first. */
 bool hub_is_serving(const struct hub *h);

@@ -267,7 +267,7 @@ void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason
 	jobs_fail(h, j, code, reason);
 }
 
-static void job_cancel(struct hub *h, struct job *j)
+void jobs_cancel(struct hub *h, struct job *j)
 {
 	job_stop(h, j);
 	j->finish = FINISH_CANCELLED;
@@ -285,7 +285,7 @@ void jobs_cancel_event(struct hub *h, const struct hub_event *ev)
 
 	if (j != NULL && span_is(ev->user, j->user)) {
 		if (jobs_is_live(j))
-			job_cancel(h, j);
+			jobs_cancel(h, j);
 		return; /* an ended job's end was told */
 	}
 	act = act_new(h, HUB_ACT_ANSWER); /* others' jobs are as good as none */
@@ -309,7 +309,7 @@ void jobs_client_gone(struct hub *h, const struct hub_event *ev)
 		if (conn != 0 ? j->reply.to.conn != conn : !j->cancel_on_disconnect || !span_is(ev->user, j->user))
 			continue;
 		j->is_deaf = true;
-		job_cancel(h, j);
+		jobs_cancel(h, j);
 	}
 }
 

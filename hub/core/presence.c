@@ -34,6 +34,7 @@ static void apply_status(struct hub *h, struct agent *a)
 	default: a->draining = false; break;
 	}
 	fleet_up(h, a);
+	admin_heard(h, a, a->draining, false);
 }
 
 static bool status_counts(const struct agent *a)
@@ -117,6 +118,7 @@ void presence_heartbeat(struct hub *h, const struct hub_event *ev)
 		fleet_seen(h, a);
 	else if (!a->will_fired)
 		fleet_up(h, a); /* its lease had ended, but the connection is the same and alive */
+	admin_heard(h, a, b->state == AGENT_DRAINING, true);
 }
 
 void presence_no_subscriber(struct hub *h, const struct hub_event *ev)
@@ -247,4 +249,6 @@ void presence_registration(struct hub *h, const struct hub_event *ev)
 		return;
 	}
 	registration_takes_effect(h, a, is_new_conn);
+	if (is_new_life)
+		admin_new_life(h, a);
 }

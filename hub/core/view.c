@@ -16,6 +16,10 @@ void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_
 			.registration = a->reg,
 			.heartbeat = a->heartbeat,
 			.reason = a->reg != NULL ? span_of(a->reason) : SPAN("never seen"),
+			.weight = admin_weight(a),
+			.is_drained = admin_is_drained(a),
+			.is_isolated = admin_is_isolated(a),
+			.admin_reason = a->note != NULL ? span_of(a->note->reason) : SPAN_NONE,
 		};
 
 		fn(ctx, &v);

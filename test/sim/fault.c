@@ -4,7 +4,7 @@
 
 static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang",
 	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash",
-	"memory" };
+	"memory", "operator" };
 
 static unsigned some_of_all(struct sim *s)
 {
@@ -107,6 +107,7 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		box_memory(s, i, sim_between(s, s->knobs.others, SIM_MEMORY));
 		sim_push(s, sim_between(s, 100, 3000), (struct future){ .type = F_BOX_MEMORY, .who = i });
 		break;
+	case FAULT_OPERATOR: operator_strikes(s, i); break;
 	default: s->hub_paused_until = s->now + sim_between(s, 200, 4000); break;
 	}
 }
@@ -140,4 +141,5 @@ void fault_stop(struct sim *s)
 		for (size_t m = 0; m < SIM_MODELS; m++)
 			s->boxes[i].engines[m].is_hung = s->boxes[i].engines[m].is_mad =
 				false; /* what is forgotten stays so */
+	operator_goes(s);
 }

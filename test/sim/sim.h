@@ -8,6 +8,7 @@
  *   box.c     a box: its agent's life and connection
  *   engine.c  its engine
  *   client.c  clients and what they must see
+ *   operator.c what operators ask of the hub
  *   fault.c   what goes wrong, and when it stops
  *   main.c    seeds, mutants, the report
  *
@@ -59,6 +60,7 @@ enum fault {
 	FAULT_HUB_PAUSE,
 	FAULT_SLOW_CRASH,
 	FAULT_MEMORY,
+	FAULT_OPERATOR,
 	FAULT_COUNT
 };
 
@@ -165,6 +167,8 @@ struct box {
 	size_t n_retained[2];
 	uint64_t held_epoch, held_conn, held_seq; /* by the hub, at the last look */
 	enum hub_presence presence;
+	bool is_shut; /* by an operator, at the last look, and what the hub had given it then */
+	uint64_t in_flight;
 };
 
 /* ---- clients ---- */
@@ -215,6 +219,7 @@ struct sim {
 	struct record records[2048];
 	size_t n_records;
 	uint64_t safe_seq;
+	int answers_due; /* to the operator */
 	unsigned hub_rules_off, agent_rules_off;
 	bool is_verbose;
 	char why[256];      /* the violation; empty: none */
@@ -281,6 +286,13 @@ void client_submit_arrives(struct sim *s, struct future *f);
 void client_answer(struct sim *s, const struct hub_action *act);
 void client_detached(struct sim *s, struct hub_reply reply);
 void client_check_end(struct sim *s); /* when all is over */
+
+/* operator.c */
+void operator_strikes(struct sim *s, size_t i);
+void operator_goes(struct sim *s); /* takes back what was asked */
+void operator_answered(struct sim *s);
+void operator_forgot(struct sim *s, struct span agent);
+void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v);
 
 /* fault.c */
 void fault_plan(struct sim *s);

@@ -239,7 +239,7 @@ static void persist(struct sim *s, const struct hub_action *act)
 
 static const char *act_name(const struct hub_action *a)
 {
-	static const char *const names[] = { "persist", "dispatch", "control", "answer", "detach", "log" };
+	static const char *const names[] = { "persist", "dispatch", "control", "answer", "detach", "admin", "forget", "log" };
 
 	return names[a->type];
 }
@@ -282,6 +282,8 @@ static void hub_acts(struct sim *s, const struct hub_action *acts, size_t n)
 			break;
 		case HUB_ACT_ANSWER: client_answer(s, a); break;
 		case HUB_ACT_DETACH: client_detached(s, a->reply); break;
+		case HUB_ACT_ADMIN: operator_answered(s); break;
+		case HUB_ACT_FORGET: operator_forgot(s, a->agent); break;
 		case HUB_ACT_LOG: break;
 		}
 	}
@@ -320,6 +322,7 @@ static void check_agent(void *ctx, const struct hub_agent_view *v)
 }
 
 struct tally {
+	struct sim *sim;
 	uint64_t in_flight, assigned, waiting;
 	bool is_over;
 	uint64_t extra;
@@ -329,7 +332,12 @@ static void tally_agent(void *ctx, const struct hub_agent_view *v)
 {
 	struct tally *t = ctx;
 
+	struct box *b = t->sim->boxes;
+
 	t->in_flight += v->in_flight;
+	while (!span_is(v->id, b->id))
+		b++;
+	operator_check(t->sim, b, v);
 	/* Slots may shrink under work that was given before; a routable agent is checked where it matters: its engine. */
 }
 
@@ -343,7 +351,7 @@ static void tally_job(void *ctx, const struct hub_job_view *v)
 
 static void check_credits(struct sim *s)
 {
-	struct tally t = { 0 };
+	struct tally t = { .sim = s };
 
 	hub_each_agent(s->hub, tally_agent, &t);
 	hub_each_job(s->hub, tally_job, &t);

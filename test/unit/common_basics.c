@@ -129,7 +129,7 @@ Test(topic, answers_go_only_below_the_users_own_name)
 	} cases[] = { { "p/clients/alice/r", true }, { "p/clients/alice/r/1", true }, { "p/clients/bob/r", false },
 		{ "p/clients/alice", false }, { "p/clients/alice/", false }, { "p/clients/alice/jobs", false },
 		{ "p/clients/alice/jobs/j1", true }, { "p/clients/alice/cancel", false },
-		{ "p/clients/alice/presence", false }, { "p/clients/alice/+", false }, { "p/clients/alice/#", false },
+		{ "p/clients/alice/presence", false }, { "p/clients/alice/admin", false }, { "p/clients/alice/admin/r", true }, { "p/clients/alice/+", false }, { "p/clients/alice/#", false },
 		{ "p/agents/alice/jobs", false }, { "q/clients/alice/r", false }, { "p/clients/alicex/r", false } };
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

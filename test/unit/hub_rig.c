@@ -53,6 +53,7 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 		a->job.prefix = (const uint32_t *)(const void *)ids.p;
 		break;
 	case HUB_ACT_CONTROL: keep(r, &a->control.job); break;
+	case HUB_ACT_ADMIN:
 	case HUB_ACT_ANSWER:
 		keep(r, &a->answer.job);
 		keep(r, &a->answer.id);
@@ -274,6 +275,14 @@ void rig_cancel(struct rig *r, const char *user, const char *job, const char *id
 	struct cancel c = { .job = span_of(job), .id = span_of(id) };
 
 	rig_event(r, (struct hub_event){ .type = HUB_EV_CANCEL, .user = span_of(user), .cancel = &c });
+}
+
+const struct answer *rig_admin(struct rig *r, struct admin a)
+{
+	rig_event(r, (struct hub_event){
+			     .type = HUB_EV_ADMIN, .user = SPAN("ops"), .reply = { .topic = SPAN("t") }, .admin = &a });
+	cr_assert_eq(rig_count(r, HUB_ACT_ADMIN), 1);
+	return &rig_find(r, HUB_ACT_ADMIN, 0)->answer;
 }
 
 /* ---- what came out ---- */

@@ -51,6 +51,10 @@ void rig_submit_to(struct rig *r, const char *user, struct submit s, const char 
 const char *rig_submit(struct rig *r, struct submit s);
 void rig_cancel(struct rig *r, const char *user, const char *job, const char *id);
 
+/* ---- operators ---- */
+/* "ops" asks; reply on "t".  The answer must be there and is returned. */
+const struct answer *rig_admin(struct rig *r, struct admin a);
+
 /* ---- what came out ---- */
 const struct hub_action *rig_find(const struct rig *r, enum hub_action_type type, size_t nth);
 size_t rig_count(const struct rig *r, enum hub_action_type type);

@@ -164,6 +164,28 @@ Test(intake, only_a_client_that_is_gone_is_an_event)
 	cr_assert_eq(take(msg), INTAKE_REFUSED);
 }
 
+static enum intake_kind take_admin(const char *payload)
+{
+	return take((struct mq_msg){ .topic = SPAN(PREFIX "/clients/ops/admin"), .payload = span_of(payload) });
+}
+
+Test(intake, what_an_operator_asks_must_say_of_which)
+{
+	cr_assert_eq(take_admin("{\"verb\":\"weight\",\"agent\":\"box-1\",\"value\":30}"), INTAKE_EVENT);
+	cr_assert(in.ev.type == HUB_EV_ADMIN && span_is(in.ev.user, "ops") && in.ev.admin->verb == ADMIN_WEIGHT &&
+		  in.ev.admin->value == 30);
+	cr_assert_str_eq(topic_for("j1"), PREFIX "/clients/ops/admin/answer");
+	cr_assert_eq(take_admin("{\"verb\":\"cancel\",\"job\":\"j1\",\"reply_to\":\"" PREFIX "/clients/ops/r\"}"), INTAKE_EVENT);
+	cr_assert_str_eq(topic_for("j1"), PREFIX "/clients/ops/r");
+	cr_assert_eq(take_admin("{\"verb\":\"cancel\",\"agent\":\"box-1\",\"correlation\":\"c\"}"), INTAKE_REFUSED);
+	cr_assert(span_is(in.refusal.code, "BAD_REQUEST") && span_is(in.refusal.correlation, "c"));
+	cr_assert_eq(take_admin("{\"verb\":\"drain\",\"agent\":\"a/b\"}"), INTAKE_REFUSED);
+	cr_assert_eq(take_admin("{\"verb\":\"explode\",\"agent\":\"box-1\"}"), INTAKE_REFUSED);
+	cr_assert_eq(take_admin("{\"verb\":\"drain\",\"agent\":\"b\",\"reply_to\":\"" PREFIX "/clients/bob/r\"}"),
+		INTAKE_REFUSED);
+	cr_assert(span_is(in.refusal.code, "FORBIDDEN"));
+}
+
 Test(intake, an_agent_speaks_only_for_itself)
 {
 	struct registration r = {

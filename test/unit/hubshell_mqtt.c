@@ -125,7 +125,7 @@ static void connect_now(int room)
 	broker.room = room;
 	broker.n_sent = 0;
 	broker.cb->up(broker.ctx, 1);
-	grant(8, 0);
+	grant(9, 0);
 }
 
 static void lose(void)
@@ -173,7 +173,7 @@ Test(mqtt, is_up_when_every_subscription_is_granted)
 	broker.is_up = true;
 	broker.room = 100;
 	broker.cb->up(broker.ctx, 1);
-	grant(7, 0);
+	grant(8, 0);
 	cr_assert(!mqtt_is_up(mqtt) && n_events == 0);
 	grant(1, 0);
 	cr_assert(mqtt_is_up(mqtt) && n_events == 1 && events[0] == HUB_EV_LINK_UP);
@@ -188,7 +188,7 @@ Test(mqtt, a_refused_subscription_leaves_it_down)
 	broker.is_up = true;
 	broker.room = 100;
 	broker.cb->up(broker.ctx, 1);
-	grant(7, 0);
+	grant(8, 0);
 	grant(1, 0x87);
 	cr_assert(!mqtt_is_up(mqtt) && n_events == 0);
 }
@@ -317,4 +317,34 @@ Test(mqtt, unreadable_messages_are_counted_and_answered_where_that_can_be)
 	cr_assert_eq(broker.n_sent, 2);
 	cr_assert_str_eq(broker.sent[1].topic, "shoal/v1/clients/alice/jobs/rejected");
 	cr_assert(says(1, "BAD_REQUEST"));
+}
+
+Test(mqtt, only_users_of_admin_users_administer)
+{
+	static char *users[] = { "ops", NULL };
+	struct mq_msg msg = { .topic = SPAN("shoal/v1/clients/alice/admin"),
+		.payload = SPAN("{\"verb\":\"drain\",\"agent\":\"box-1\"}") };
+
+	connect_now(100);
+	broker.cb->message(broker.ctx, &msg);
+	cr_assert_eq(n_events, 1, "by default nobody may");
+	cr_assert_str_eq(broker.sent[1].topic, "shoal/v1/clients/alice/admin/answer");
+	cr_assert(says(1, "FORBIDDEN"));
+	settings.admin.users = users, settings.admin.n_users = 1;
+	broker.cb->message(broker.ctx, &msg);
+	cr_assert(n_events == 1 && says(2, "FORBIDDEN"));
+	msg.topic = SPAN("shoal/v1/clients/ops/admin");
+	broker.cb->message(broker.ctx, &msg);
+	cr_assert(n_events == 2 && events[1] == HUB_EV_ADMIN);
+	settings.admin.users = NULL, settings.admin.n_users = 0;
+}
+
+Test(mqtt, what_a_forgotten_agent_retained_is_cleared)
+{
+	connect_now(100);
+	mqtt_forget(mqtt, SPAN("box-1"));
+	cr_assert_str_eq(broker.sent[1].topic, "shoal/v1/agents/box-1/registration");
+	cr_assert_str_eq(broker.sent[2].topic, "shoal/v1/agents/box-1/status");
+	for (int i = 1; i < 3; i++)
+		cr_assert(broker.sent[i].retain && broker.sent[i].qos == 1 && broker.sent[i].n_payload == 0);
 }
