@@ -67,6 +67,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
 	models_job(a, j->model, true);
+	session_begun(h, j);
 	if (a->n_jobs++ == 0)
 		a->busy_ms = h->now_ms;
 	list_add_tail(&a->jobs, &j->place);
@@ -344,6 +345,8 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	h->counters.frames++;
 	h->counters.tokens += e->n_ids;
 	j->asked_ms = 0;
+	if (!j->has_token)
+		affinity_prefilled(h, j);
 	j->has_token = true;
 	j->heard_ms = j->token_ms = h->now_ms;
 	if (j->stream && !j->is_deaf)
@@ -422,6 +425,7 @@ static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 	for (size_t i = 0; j->is_embedding && i < j->n_ids; i++)
 		j->n_tokens += j->ids[i];
 	j->agent_wait_ms = e->queue_ms;
+	session_done(h, j);
 	jobs_done(h, j, e->finish == FINISH_LENGTH ? FINISH_LENGTH : FINISH_STOP);
 }
 

@@ -8,6 +8,8 @@
  *   submit.c   admission: is a request valid, known already, to be taken
  *   jobs.c     a job's life: states, queueing, cancel, its one end
  *   route.c    which agent gets which job
+ *   affinity.c which agent has computed how much of a prompt
+ *   sessions.c conversations stay where they were computed
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
  *   admin.c    what an operator asks of agents and jobs
  *   forget.c   an agent's record goes
@@ -31,7 +33,7 @@
 
 enum { SAY_ERROR = 3, SAY_WARN = 4, SAY_NOTICE = 5, SAY_INFO = 6, SAY_DEBUG = 7 }; /* as log.h */
 
-enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND };
+enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND, TIMER_SESSIONS };
 
 enum warmth { WARMTH_READY, WARMTH_LOADING, WARMTH_HELD, WARMTH_COUNT }; /* what a job has to wait for */
 
@@ -45,6 +47,16 @@ struct model { /* one name; goes when nobody holds it and no job asks for it */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
 	size_t n_serving;        /* … that take jobs, if they have to load it first */
+	uint64_t seen_bytes, seen_tokens;    /* of prompts, lately */
+	uint64_t prefill_tokens, prefill_us; /* computed, and how long that took */
+};
+
+struct cache { /* what an engine has computed and still holds, from one load of the model to its end */
+	struct node node;  /* hub.caches, by id */
+	uint64_t id;       /* never used again */
+	uint64_t n_fresh;  /* prompts that took another's place in it */
+	uint64_t n_places; /* so many of them ago it has forgotten; 0: as many as slots */
+	bool is_loaded;
 };
 
 struct hold { /* one agent lists one model */
@@ -53,6 +65,7 @@ struct hold { /* one agent lists one model */
 	struct model *model;
 	const struct model_info *info; /* in the agent's registration */
 	size_t n_jobs;                 /* given to the agent */
+	struct cache cache;
 };
 
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
@@ -77,6 +90,8 @@ struct agent {
 	struct list jobs;   /* live jobs given to it: struct job.place */
 	struct list recent; /* hub.recent while lost inside the blind window */
 	struct list offer;  /* hub.offers: it has room, look for work at the end of the step */
+	struct list waiters; /* jobs that wait for this one: struct job.place */
+	size_t n_waiters;
 	struct timer timer;
 	struct registration *reg; /* NULL: only a status was seen; spans in the same block */
 	struct admin_note *note; /* NULL: nobody wanted anything */
@@ -98,6 +113,23 @@ struct reply { /* a copy of where answers go; spans in mem */
 	char *mem;
 };
 
+struct session {
+	struct node node;   /* hub.sessions */
+	struct list place;  /* hub.idle_sessions or busy_sessions: used longest ago first */
+	uint64_t cache;     /* where it belongs; 0: nowhere yet */
+	uint64_t epoch;     /* of that agent when it came there */
+	uint64_t fresh_at;  /* the cache's n_fresh when it was used last */
+	uint64_t tokens, used_ms, n_turns, n_moves;
+	size_t n_jobs;      /* live */
+	uint8_t n_user, n_model, n_id;
+	char text[];        /* user, model, id */
+};
+
+#define AFFINITY_HITS 4
+struct affinity_hit {
+	uint64_t cache, tokens;
+};
+
 struct early_end {              /* DONE that came before the last tokens */
 	struct job_event event; /* values, and sha256 */
 	uint8_t digest[32];
@@ -106,7 +138,7 @@ struct early_end {              /* DONE that came before the last tokens */
 struct job {
 	struct node by_id, by_key, by_user, by_conn;
 	struct list all;     /* hub.live or hub.ended */
-	struct list place;   /* a model's queue, an agent's jobs, or none */
+	struct list place;   /* a model's queue, an agent's jobs or waiters, or none */
 	struct list persist; /* hub.persisting */
 	struct timer timer;
 	struct id id;
@@ -137,11 +169,22 @@ struct job {
 	uint64_t avoid_until_ms;
 	uint64_t barren; /* attempts in a row that brought nothing */
 	uint64_t n_full, full_ms; /* attempts in a row that found a queue full, since when */
+	struct session *session; /* NULL: none */
+	struct agent *awaits;    /* its session's, which is full: it waits for that one alone, until */
+	uint64_t await_until_ms;
+	bool has_waited;
+	uint64_t *cuts; /* hashes of the prompt's beginnings */
+	size_t n_cuts, n_hits;
+	struct affinity_hit hits[AFFINITY_HITS]; /* as of hits_gen */
+	uint64_t hits_gen, prompt_bytes;
 
 	/* the attempt; agent stays after the end for the receipt and a CANCEL that must arrive */
 	struct agent *agent;
 	uint64_t attempt, epoch;
 	const char *route;
+	enum hub_session_state session_state;
+	enum hub_move session_why;
+	uint64_t expected_cached; /* tokens of the prompt */
 	size_t first_id, first_byte, first_prob; /* where this attempt began */
 	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
 	uint64_t heard_ms, token_ms; /* last sign of life, last token (or accepted) */
@@ -192,6 +235,13 @@ struct hub {
 	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
 	uint64_t n_admin;
 	struct list forgotten; /* agents that only ended jobs still name */
+	/* sessions and caches */
+	struct table sessions, caches, prefixes;
+	struct list idle_sessions, busy_sessions, prefix_used;
+	size_t n_sessions, n_prefixes;
+	uint64_t last_cache, affinity_gen; /* gen: rises when an estimate may have changed */
+	struct timer session_timer;
+	struct hub_session_stats session_stats;
 	/* a step's actions and what they lend */
 	struct hub_action *acts;
 	size_t n_acts, cap_acts;
@@ -263,6 +313,7 @@ struct model *models_find(const struct hub *h, struct span name);
 /* The one a request means: by name, and without a name the only one there is. */
 struct model *models_asked(const struct hub *h, struct span name);
 struct model *models_ref(struct model *m);
+struct hold *models_hold(const struct agent *a, const struct model *m); /* NULL: it does not list it */
 void models_unref(struct hub *h, struct model *m);
 /* The agent's holds follow its registration; it must be closed. */
 SHOAL_CHECK int models_set(struct hub *h, struct agent *a);
@@ -313,6 +364,41 @@ void jobs_cancel(struct hub *h, struct job *j);
 bool route_job(struct hub *h, struct job *j); /* finds an agent with room, or false */
 void route_offers(struct hub *h);             /* agents that have got room look for work */
 bool route_is_possible(const struct job *j);  /* is there anyone it may wait for */
+bool route_fits(const struct hub *h, const struct job *j, const struct agent *a); /* room aside */
+
+/* ---- affinity.c ---- */
+
+/* Its cache is another one from now on: empty. */
+void affinity_cache_new(struct hub *h, struct hold *o);
+void affinity_cache_move(struct hub *h, struct hold *from, struct hold *to); /* the same one, in a new record */
+void affinity_cache_drop(struct hub *h, struct hold *o);
+void affinity_new_life(struct hub *h, struct agent *a);
+struct hold *affinity_hold(const struct hub *h, uint64_t cache); /* NULL: it is gone */
+SHOAL_CHECK int affinity_job(struct hub *h, struct job *j); /* a new one: hashes its prompt */
+/* Tokens of the job's prompt that the agent is thought to have computed already. */
+uint64_t affinity_cached(const struct hub *h, struct job *j, const struct agent *a);
+/* Who has most of it, room and fitness aside; returns how many. */
+size_t affinity_holds(const struct hub *h, struct job *j, struct hold *ret[AFFINITY_HITS]);
+uint64_t affinity_prefill_milli(const struct hold *o); /* tokens a second x 1000; 0: not known */
+void affinity_prefilled(struct hub *h, const struct job *j); /* its first token is there */
+void affinity_done(struct hub *h, struct job *j);
+void affinity_fini(struct hub *h);
+
+/* ---- sessions.c ---- */
+
+void session_join(struct hub *h, struct job *j);  /* a new one */
+void session_leave(struct hub *h, struct job *j); /* its end */
+void session_begun(struct hub *h, struct job *j); /* an attempt, at j->agent */
+void session_done(struct hub *h, struct job *j);
+/* Where the job's session belongs, when that can take it now; else NULL. */
+struct hold *session_hold(const struct hub *h, const struct job *j);
+/* Lets the job wait for its session's agent alone, if that is worth it. */
+bool session_wait(struct hub *h, struct job *j);
+void session_unwait(struct job *j); /* no longer; it is in no list then */
+struct job *session_waiting(const struct hub *h, const struct agent *a); /* who is next; NULL: none that fits */
+void session_release(struct hub *h, struct agent *a);                    /* nobody waits for it any more */
+void session_tick(struct hub *h);
+void session_fini(struct hub *h);
 
 /* ---- attempt.c ---- */
 

@@ -39,6 +39,7 @@ static struct agent *agent_new_record(struct hub *h, struct span id)
 	list_init(&a->jobs);
 	list_init(&a->recent);
 	list_init(&a->offer);
+	list_init(&a->waiters);
 	a->timer.kind = TIMER_AGENT;
 	a->since_ms = h->now_ms;
 	list_add_tail(&h->fleet, &a->all);
@@ -95,7 +96,7 @@ void fleet_refresh(struct hub *h, struct agent *a)
 	models_open(h, a, is_open);
 	a->routable = is_routable;
 	a->open = is_open;
-	if (is_open && list_empty(&a->offer))
+	if ((is_open || !list_empty(&a->waiters)) && list_empty(&a->offer))
 		list_add_tail(&h->offers, &a->offer);
 }
 

@@ -9,6 +9,10 @@
 const char *const hub_policy_names[] = { HUB_POLICY_LIST(X) NULL };
 const char *const hub_presence_names[] = { HUB_PRESENCE_LIST(X) NULL };
 const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
+const char *const hub_session_state_names[] = { HUB_SESSION_STATE_LIST(X) NULL };
+#undef X
+#define X(name, text, sentence) text,
+const char *const hub_move_names[] = { HUB_MOVE_LIST(X) NULL };
 #undef X
 
 void hub_config_defaults(struct hub_config *c)
@@ -37,12 +41,18 @@ void hub_config_defaults(struct hub_config *c)
 		.blind_window_ms = 10000,
 		.no_agent_wait_ms = 30000,
 		.max_bytes = (uint64_t)256 << 20,
+		.max_sessions = 50000,
+		.session_ttl_ms = 30 * 60 * 1000,
+		.session_wait_ms = 1000,
+		.session_max_load = 100,
+		.max_prefixes = 32768,
 	};
 }
 
 static int tables_init(struct hub *h)
 {
-	struct table *all[] = { &h->agents, &h->models, &h->jobs, &h->by_key, &h->by_user, &h->by_conn };
+	struct table *all[] = { &h->agents, &h->models, &h->jobs, &h->by_key, &h->by_user, &h->by_conn, &h->sessions,
+		&h->caches, &h->prefixes };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		int rc = table_init(all[i]);
@@ -50,7 +60,13 @@ static int tables_init(struct hub *h)
 		if (rc < 0)
 			return rc;
 	}
-	return timers_reserve(&h->timers);
+	for (size_t i = 0; i < 2; i++) { /* of the hub itself: blind, sessions */
+		int rc = timers_reserve(&h->timers);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 static void sane(struct hub_config *c)
@@ -74,7 +90,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 {
 	struct hub *h = calloc(1, sizeof(*h));
 	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
-		&h->forgotten };
+		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used };
 	int rc;
 
 	if (h == NULL)
@@ -87,6 +103,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 	h->hash_seed = rng_next(&h->rng);
 	h->scratch = BUF_INIT(2 * PROTO_MAX_MESSAGE);
 	h->blind_timer.kind = TIMER_BLIND;
+	h->session_timer.kind = TIMER_SESSIONS;
 	h->is_blind = true; /* until the link is up */
 	rc = tables_init(h);
 	if (rc < 0) {
@@ -109,6 +126,11 @@ struct hub *hub_free(struct hub *h)
 	fleet_free(h, CONTAINER(l, struct agent, all));
 	LIST_EACH(l, &h->forgotten)
 	fleet_free(h, CONTAINER(l, struct agent, all));
+	session_fini(h);
+	affinity_fini(h);
+	table_fini(&h->sessions);
+	table_fini(&h->caches);
+	table_fini(&h->prefixes);
 	table_fini(&h->agents);
 	table_fini(&h->models);
 	table_fini(&h->jobs);
@@ -159,6 +181,7 @@ static void run_timers(struct hub *h)
 		switch (t->kind) {
 		case TIMER_AGENT: fleet_tick(h, CONTAINER(t, struct agent, timer)); break;
 		case TIMER_JOB: jobs_wake(h, CONTAINER(t, struct job, timer)); break;
+		case TIMER_SESSIONS: session_tick(h); break;
 		default: fleet_blind_tick(h); break;
 		}
 	}

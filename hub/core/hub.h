@@ -44,6 +44,10 @@ struct hub_config { /* copied; times in ms */
 	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
 	uint64_t max_bytes;            /* prompts and answers held, live and ended; 0: no bound */
 	uint64_t extra_credit;         /* jobs an agent may have beyond its slots */
+	uint64_t max_sessions, session_ttl_ms; /* remembered; unused so long they are forgotten */
+	uint64_t session_wait_ms;      /* a request waits for its session's agent at most so long; 0: never */
+	uint64_t session_max_load;     /* per cent of its slots an agent is loaded to by sessions */
+	uint64_t max_prefixes;         /* beginnings of prompts remembered; 0: none */
 	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
 };
 
@@ -58,7 +62,10 @@ enum hub_rule {
 	HUB_RULE_DIGEST = 1 << 7,      /* … and its SHA-256 */
 	HUB_RULE_STATUS = 1 << 8,      /* a will of another (epoch, conn) does not count */
 	HUB_RULE_REGISTRATION = 1 << 9, /* an older registration does not overwrite a newer one */
-	HUB_RULE_FULL = 1 << 10        /* a full queue costs a job no attempt */
+	HUB_RULE_FULL = 1 << 10,       /* a full queue costs a job no attempt */
+	HUB_RULE_LOAD_CAP = 1 << 18,   /* sessions load no agent beyond its cap */
+	HUB_RULE_STICKY = 1 << 19,     /* a session stays while its agent can take it */
+	HUB_RULE_CACHE = 1 << 20       /* … and the agent is what it was: no restart, no unload */
 };
 
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
@@ -183,6 +190,49 @@ struct hub_job_view {
 	unsigned priority;
 };
 
+/* Why a session's request went to another agent than the one before. */
+#define HUB_MOVE_LIST(X)                                                                              \
+	X(NONE, "", "")                                                                               \
+	X(LOST, "lost", "its agent is not online")                                                    \
+	X(DRAIN, "drain", "its agent is draining")                                                    \
+	X(QUARANTINE, "quarantine", "its agent is in quarantine")                                     \
+	X(CACHE, "cache", "its agent restarted or unloaded the model, and what was computed is gone") \
+	X(FULL, "full", "its agent was at its load cap for longer than computing anew takes")         \
+	X(FAILED, "failed", "its agent had just failed the request")                                  \
+	X(UNFIT, "unfit", "its agent is not one that the request may go to")
+enum hub_move {
+#define X(name, text, sentence) HUB_MOVE_##name,
+	HUB_MOVE_LIST(X)
+#undef X
+	HUB_MOVE_COUNT
+};
+extern const char *const hub_move_names[];
+
+#define HUB_SESSION_STATE_LIST(X) X(NONE, "") X(NEW, "new") X(KEPT, "kept") X(MOVED, "moved")
+enum hub_session_state { /* of a request */
+#define X(name, text) HUB_SESSION_##name,
+	HUB_SESSION_STATE_LIST(X)
+#undef X
+	HUB_SESSION_STATE_COUNT
+};
+extern const char *const hub_session_state_names[];
+
+struct hub_session_view {
+	struct span session, user, model;
+	struct span agent; /* that holds it; empty: none does any more */
+	uint64_t epoch;    /* of that agent when the session came to it */
+	uint64_t tokens, turns, moves, jobs, used_ms; /* jobs: live ones */
+};
+
+struct hub_session_stats {
+	uint64_t live, created, expired, displaced;
+	uint64_t kept, moved, moves[HUB_MOVE_COUNT];                  /* requests */
+	uint64_t prompt_tokens, cached_tokens, expected_tokens; /* of all requests that ended well */
+};
+
+/* The most recently used first. */
+void hub_each_session(const struct hub *h, void (*fn)(void *ctx, const struct hub_session_view *v), void *ctx);
+struct hub_session_stats hub_session_stats(const struct hub *h);
 void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx);
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
 /* What operators asked of late, the last first; at_ms of the core's clock. */

@@ -78,8 +78,10 @@ void jobs_free(struct hub *h, struct job *j)
 	timers_release(&h->timers, &j->timer);
 	models_unref(h, j->model);
 	h->bytes -= j->bytes;
+	session_leave(h, j);
 	act_trash(h, j->submit);
 	act_trash(h, j->ids);
+	act_trash(h, j->cuts);
 	act_trash(h, j->early_end);
 	act_trash(h, j->text.p);
 	act_trash(h, j->probs.p);
@@ -141,6 +143,7 @@ void jobs_enqueue(struct hub *h, struct job *j)
 
 void jobs_unplace(struct hub *h, struct job *j)
 {
+	session_unwait(j);
 	list_del(&j->place);
 	list_del(&j->persist);
 	j->persist_seq = 0;
@@ -224,13 +227,16 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	count_end(h, j);
 	if (!j->is_deaf)
 		act_end(h, j);
+	session_leave(h, j);
 	act_trash(h, j->submit);
 	act_trash(h, j->ids);
+	act_trash(h, j->cuts);
 	act_trash(h, j->early_end);
 	models_unref(h, j->model);
 	j->early_end = NULL;
 	j->submit = NULL;
 	j->ids = NULL;
+	j->cuts = NULL;
 	j->cap_ids = 0;
 	j->model = NULL;
 	jobs_weigh(h, j);
@@ -332,6 +338,8 @@ static uint64_t job_next(const struct hub *h, const struct job *j)
 		return earlier(at, attempt_next(h, j));
 	if (j->is_resting)
 		return earlier(at, j->not_before_ms);
+	if (j->awaits != NULL)
+		at = earlier(at, j->await_until_ms);
 	if (j->avoid != NULL)
 		at = earlier(at, j->avoid_until_ms);
 	return earlier(at, j->recheck_ms);
@@ -372,6 +380,11 @@ static void queued_tick(struct hub *h, struct job *j)
 	if (j->is_resting) {
 		if (h->now_ms >= j->not_before_ms)
 			jobs_enqueue(h, j);
+		return;
+	}
+	if (j->awaits != NULL && h->now_ms >= j->await_until_ms) {
+		session_unwait(j);
+		jobs_enqueue(h, j);
 		return;
 	}
 	if (j->avoid != NULL && h->now_ms >= j->avoid_until_ms) {

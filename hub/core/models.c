@@ -72,6 +72,7 @@ void models_drop(struct hub *h, struct agent *a)
 	for (size_t i = 0; i < a->n_holds; i++) {
 		list_del(&a->holds[i].of_model);
 		list_del(&a->holds[i].ring);
+		affinity_cache_drop(h, &a->holds[i]);
 		models_unref(h, a->holds[i].model);
 	}
 	free(a->holds);
@@ -79,7 +80,7 @@ void models_drop(struct hub *h, struct agent *a)
 	a->n_holds = 0;
 }
 
-static struct hold *find_hold(struct agent *a, const struct model *m)
+struct hold *models_hold(const struct agent *a, const struct model *m)
 {
 	for (size_t i = 0; i < a->n_holds; i++)
 		if (a->holds[i].model == m)
@@ -89,10 +90,22 @@ static struct hold *find_hold(struct agent *a, const struct model *m)
 
 void models_job(struct agent *a, const struct model *m, bool is_given)
 {
-	struct hold *o = find_hold(a, m);
+	struct hold *o = models_hold(a, m);
 
 	if (o != NULL)
 		o->n_jobs += is_given ? 1 : (size_t)-1;
+}
+
+/* What was computed stays as long as the model stays loaded. */
+static void inherit_cache(struct hub *h, struct hold *old, struct hold *o)
+{
+	bool is_unloaded = old != NULL && old->cache.is_loaded && o->info->state != MODEL_READY;
+
+	if (old == NULL || (is_unloaded && RULE(h, CACHE)))
+		affinity_cache_new(h, o);
+	else
+		affinity_cache_move(h, old, o);
+	o->cache.is_loaded = o->info->state == MODEL_READY;
 }
 
 static void count_jobs(struct agent *a)
@@ -117,6 +130,7 @@ int models_set(struct hub *h, struct agent *a)
 			continue; /* no memory for one model: the agent serves the others */
 		o->agent = a;
 		o->info = &r->models[i];
+		inherit_cache(h, models_hold(a, o->model), o);
 		list_init(&o->ring);
 		list_add_tail(&o->model->holds, &o->of_model);
 		n++;

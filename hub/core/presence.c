@@ -243,6 +243,7 @@ void presence_registration(struct hub *h, const struct hub_event *ev)
 	if (is_new_life) {
 		a->draining = false;
 		fleet_down(h, a, "restarted");
+		affinity_new_life(h, a);
 	}
 	if (registration_keep(h, a, r) < 0) {
 		HUB_SAY(h, SAY_ERROR, "no memory for the registration of %s: it is ignored", a->id);

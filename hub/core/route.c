@@ -42,6 +42,11 @@ static bool fits(const struct hub *h, const struct job *j, const struct agent *a
 	return s->n_require == 0 || labels_matching(a, s->require, s->n_require) == s->n_require;
 }
 
+bool route_fits(const struct hub *h, const struct job *j, const struct agent *a)
+{
+	return fits(h, j, a);
+}
+
 struct choice {
 	struct hold *hold;
 	size_t preferred;
@@ -92,8 +97,13 @@ static struct hold *choose(const struct hub *h, const struct job *j)
 
 static void give(struct hub *h, struct job *j, struct hold *o)
 {
-	bool is_ready = models_warmth(o) == WARMTH_READY;
-	const char *why = j->model->n_serving == 1 ? "only" : is_ready ? route_names[h->config.policy] : "cold";
+	struct hold *home = session_hold(h, j);
+	bool is_ready;
+	const char *why;
+
+	o = home != NULL ? home : o;
+	is_ready = models_warmth(o) == WARMTH_READY;
+	why = home != NULL ? "session" : j->model->n_serving == 1 ? "only" : is_ready ? route_names[h->config.policy] : "cold";
 
 	list_del(&o->ring);
 	if (is_ready)
@@ -105,8 +115,15 @@ static void give(struct hub *h, struct job *j, struct hold *o)
 
 bool route_job(struct hub *h, struct job *j)
 {
-	struct hold *o = h->is_blind ? NULL : choose(h, j);
+	struct hold *o = NULL;
 
+	if (!h->is_blind) {
+		o = session_hold(h, j);
+		if (o == NULL && session_wait(h, j))
+			return true;
+		if (o == NULL)
+			o = choose(h, j);
+	}
 	if (o == NULL)
 		return false;
 	give(h, j, o);
@@ -160,12 +177,28 @@ static bool offer(struct hub *h, struct agent *a)
 	return true;
 }
 
+/* Those that wait for this very agent, unless someone more urgent waits for any. */
+static bool offer_waiting(struct hub *h, struct agent *a)
+{
+	struct job *j = session_waiting(h, a);
+
+	if (j == NULL)
+		return false;
+	for (size_t p = 0; by_rank[p] != j->priority; p++)
+		if (!list_empty(&j->model->queue[by_rank[p]]))
+			return false;
+	give(h, j, session_hold(h, j));
+	return true;
+}
+
 void route_offers(struct hub *h)
 {
 	while (!list_empty(&h->offers)) {
 		struct agent *a = CONTAINER(h->offers.next, struct agent, offer);
 
-		while (a->open && !h->is_blind && offer(h, a))
+		if (!a->routable)
+			session_release(h, a);
+		while (a->open && !h->is_blind && (offer_waiting(h, a) || offer(h, a)))
 			;
 		list_del(&a->offer);
 	}

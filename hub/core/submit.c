@@ -303,7 +303,7 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	j->timer.kind = TIMER_JOB;
 	list_init(&j->place);
 	list_init(&j->persist);
-	return 0;
+	return affinity_job(h, j);
 }
 
 /* Takes body. */
@@ -316,7 +316,7 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 		j->model = models_asked(h, body->model); /* admit() has found it */
 	if (j == NULL || (rc = job_fill(h, j, ev, body, bytes.n)) < 0 || (rc = timers_reserve(&h->timers)) < 0) {
 		if (j != NULL)
-			free(j->reply.mem);
+			free(j->reply.mem), free(j->cuts);
 		free(j);
 		free(body);
 		return rc;
@@ -324,6 +324,7 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 	if (ev->submit->id.n > 0)
 		sha256_of(bytes, j->digest);
 	models_ref(j->model);
+	session_join(h, j);
 	jobs_add(h, j);
 	return 0;
 }
