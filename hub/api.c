@@ -73,6 +73,19 @@ static void add_models(const struct registration *r, struct api_agent *a)
 	a->models = models, a->n_models = r->n_models;
 }
 
+static void add_breakers(const struct server *s, struct api_agent *a)
+{
+	struct api_held_model *models = (void *)(uintptr_t)a->models; /* of add_models() */
+
+	for (size_t i = 0; i < a->n_models; i++) {
+		struct hub_breaker_view b = hub_breaker_of(server_hub(s), a->id, models[i].name);
+
+		models[i].breaker = b.state;
+		models[i].failures = b.bad;
+		models[i].breaker_ms = b.left_ms;
+	}
+}
+
 static void add_registration(const struct registration *r, struct api_agent *a)
 {
 	add_models(r, a);
@@ -116,6 +129,7 @@ static void add_agent(void *ctx, const struct hub_agent_view *v)
 	a->in_flight = v->in_flight;
 	if (v->registration != NULL)
 		add_registration(v->registration, a);
+	add_breakers(l->server, a);
 	if (v->heartbeat != NULL)
 		add_heartbeat(v->heartbeat, v->presence != HUB_PRESENCE_OFFLINE, a);
 }

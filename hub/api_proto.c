@@ -132,6 +132,9 @@ static const struct msg_field held_model_fields[] = {
 	MSG_F_BOOL(T, pinned, 9, 0),
 	MSG_F_REAL(T, prefill_tokens_per_s, API_HELD_PREFILL, 0),
 	MSG_F_REAL(T, decode_tokens_per_s, API_HELD_DECODE, 0),
+	MSG_F_ENUM(T, breaker, API_HELD_BREAKER, 0, HUB_BREAKER_COUNT, hub_breaker_names),
+	MSG_F_UINT(T, failures, API_HELD_FAILURES, 0, ANY),
+	MSG_F_UINT(T, breaker_ms, API_HELD_BREAKER_MS, 0, ANY),
 };
 static const struct msg_type held_model_type = MSG_TYPE("held-model", T, held_model_fields);
 #undef T

@@ -81,8 +81,10 @@ struct api_held_model { /* of one agent */
 	uint64_t slots, memory;
 	bool pinned;
 	double prefill_tokens_per_s, decode_tokens_per_s; /* of one stream, measured when it was first loaded */
+	unsigned breaker; /* enum hub_breaker; absent: the agent has not failed at it lately */
+	uint64_t failures, breaker_ms; /* within the window; until one job may try */
 };
-enum { API_HELD_PREFILL = 5, API_HELD_DECODE };
+enum { API_HELD_PREFILL = 5, API_HELD_DECODE, API_HELD_BREAKER = 20, API_HELD_FAILURES, API_HELD_BREAKER_MS };
 
 struct api_agent {
 	uint64_t has;

@@ -72,6 +72,13 @@ static const struct config_option options[] = {
 	MS("jobs.retry_max_ms", core.retry_max_ms, 1, "5000", "the longest such wait"),
 	MS("jobs.full_wait_ms", core.full_wait_ms, 0, "300000", "a job that agents refuse or displace for so long, as their queues are full, ends"),
 	MS("jobs.no_agent_wait_ms", core.no_agent_wait_ms, 0, "30000", "a job that no agent can take for so long ends with NO_AGENT"),
+	UINT("breaker.min", core.breaker_min, 0, 1000000, "5", "attempts",
+	     "of a model on an agent, ended within the window, before it may be left alone; 0: never"),
+	UINT("breaker.percent", core.breaker_percent, 1, 100, "50", "%", "of them failed: it gets none of that model for a while"),
+	MS("breaker.window_ms", core.breaker_window_ms, 1000, "60000", "how long an attempt counts"),
+	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
+	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
+
 	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
 	     "prompts and answers held, of live and ended jobs; 0: no bound"),
 	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",
@@ -91,5 +98,7 @@ const char *settings_check(const struct settings *s)
 		return "fleet.lease_lost must be greater than fleet.lease_suspect";
 	if (s->core.retry_max_ms < s->core.retry_min_ms)
 		return "jobs.retry_max_ms must not be less than jobs.retry_min_ms";
+	if (s->core.breaker_open_max_ms < s->core.breaker_open_ms)
+		return "breaker.open_max_ms must not be less than breaker.open_ms";
 	return broker_check(&s->broker);
 }

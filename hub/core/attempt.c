@@ -58,6 +58,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->attempt++;
 	j->agent = a;
 	j->epoch = a->reg->epoch;
+	j->begun_ms = h->now_ms;
 	j->route = route;
 	j->first_id = j->n_ids;
 	j->first_byte = j->text.n;
@@ -141,6 +142,7 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 	bool is_hopeless = count_failure(h, j, code);
 
 	h->counters.attempts_failed++;
+	breaker_failed(h, j, code);
 	if (j->sampling.max_tokens > 0 && j->n_ids >= j->sampling.max_tokens) {
 		jobs_done(h, j, FINISH_LENGTH); /* only the word that it is over was lost */
 		return;
@@ -189,6 +191,12 @@ uint64_t attempt_next(const struct hub *h, const struct job *j)
 	return silence < stall ? silence : stall;
 }
 
+static void unanswered(struct hub *h, struct job *j)
+{
+	breaker_unanswered(h, j);
+	give_up(h, j, CODE_AGENT_LOST, SPAN("it did not answer the dispatch"));
+}
+
 void attempt_tick(struct hub *h, struct job *j)
 {
 	if (h->now_ms < attempt_next(h, j))
@@ -196,7 +204,7 @@ void attempt_tick(struct hub *h, struct job *j)
 	if (j->state == HUB_JOB_DISPATCHED && j->tries < h->config.accept_tries)
 		attempt_dispatch(h, j);
 	else if (j->state == HUB_JOB_DISPATCHED)
-		give_up(h, j, CODE_AGENT_LOST, SPAN("it did not answer the dispatch"));
+		unanswered(h, j);
 	else if (h->now_ms >= stall_end(h, j))
 		give_up(h, j, CODE_BATCH_TIMEOUT, SPAN_NONE);
 	else
@@ -419,6 +427,7 @@ static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 		attempt_failed(h, j, CODE_INTERNAL_ERROR, SPAN("the engine left texts out"));
 		return;
 	}
+	breaker_worked(h, j);
 	j->usage = e->usage;
 	j->timings = e->timings;
 	j->n_tokens = 0;

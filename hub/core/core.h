@@ -13,6 +13,7 @@
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
  *   admin.c    what an operator asks of agents and jobs
  *   forget.c   an agent's record goes
+ *   breaker.c  an agent that fails too often at a model gets none of it for a while
  *   view.c     what pages and tests may see
  *
  * Objects that go in a step are freed at the start of the next one (act_trash), so
@@ -33,7 +34,7 @@
 
 enum { SAY_ERROR = 3, SAY_WARN = 4, SAY_NOTICE = 5, SAY_INFO = 6, SAY_DEBUG = 7 }; /* as log.h */
 
-enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND, TIMER_SESSIONS };
+enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND, TIMER_SESSIONS, TIMER_BREAKER };
 
 enum warmth { WARMTH_READY, WARMTH_LOADING, WARMTH_HELD, WARMTH_COUNT }; /* what a job has to wait for */
 
@@ -66,6 +67,7 @@ struct hold { /* one agent lists one model */
 	const struct model_info *info; /* in the agent's registration */
 	size_t n_jobs;                 /* given to the agent */
 	struct cache cache;
+	struct breaker *breaker;       /* NULL: it has not failed lately */
 };
 
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
@@ -106,6 +108,8 @@ struct agent {
 	bool has_status, will_fired, draining, quarantined, routable, open, stale_told, is_named;
 	char id[PROTO_MAX_ID + 1], reason[64];
 };
+
+#define JOB_BLAMES 4
 
 struct reply { /* a copy of where answers go; spans in mem */
 	struct hub_reply to;
@@ -168,6 +172,8 @@ struct job {
 	struct agent *avoid; /* failed this job last: others first, until */
 	uint64_t avoid_until_ms;
 	uint64_t barren; /* attempts in a row that brought nothing */
+	const struct agent *blamed[JOB_BLAMES]; /* agents that failed it, as breakers count; only compared */
+	size_t n_blamed;
 	uint64_t n_full, full_ms; /* attempts in a row that found a queue full, since when */
 	struct session *session; /* NULL: none */
 	struct agent *awaits;    /* its session's, which is full: it waits for that one alone, until */
@@ -186,6 +192,7 @@ struct job {
 	enum hub_move session_why;
 	uint64_t expected_cached; /* tokens of the prompt */
 	size_t first_id, first_byte, first_prob; /* where this attempt began */
+	uint64_t begun_ms;           /* when it was given */
 	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
 	uint64_t heard_ms, token_ms; /* last sign of life, last token (or accepted) */
 	uint64_t asked_ms;           /* last RESEND; 0: none */
@@ -221,7 +228,7 @@ struct hub {
 	struct timers timers;
 	/* fleet */
 	struct table agents, models;
-	struct list fleet, model_list, recent, offers;
+	struct list fleet, model_list, recent, offers, breakers;
 	size_t n_agents, n_up, n_recent;
 	bool link_up, is_blind, full_told;
 	struct timer blind_timer;
@@ -409,6 +416,18 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 void attempt_resend(struct hub *h, struct job *j);
 uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
 void attempt_tick(struct hub *h, struct job *j);
+
+/* ---- breaker.c ---- */
+
+/* An attempt on j->agent has failed, was never answered, or is done; before jobs_unplace(). */
+void breaker_failed(struct hub *h, struct job *j, enum code code);
+void breaker_unanswered(struct hub *h, struct job *j);
+void breaker_worked(struct hub *h, const struct job *j);
+bool breaker_lets(const struct hold *o); /* one more job of this model to this agent */
+void breaker_reset(struct hub *h, struct hold *o);
+void breaker_move(struct hold *from, struct hold *to);
+void breaker_free(struct hub *h, struct hold *o);
+void breaker_tick(struct hub *h, struct timer *t);
 
 /* ---- admin.c ---- */
 

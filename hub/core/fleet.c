@@ -67,6 +67,7 @@ struct agent *fleet_get(struct hub *h, struct span id)
 void fleet_free(struct hub *h, struct agent *a)
 {
 	models_drop(h, a);
+	timer_set(&h->timers, &a->timer, UINT64_MAX);
 	free(a->reg);
 	free(a->heartbeat);
 	free(a->note);

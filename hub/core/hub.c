@@ -40,6 +40,11 @@ void hub_config_defaults(struct hub_config *c)
 		.blind_min_fleet = 8,
 		.blind_window_ms = 10000,
 		.no_agent_wait_ms = 30000,
+		.breaker_min = 5,
+		.breaker_percent = 50,
+		.breaker_window_ms = 60000,
+		.breaker_open_ms = 5000,
+		.breaker_open_max_ms = 300000,
 		.max_bytes = (uint64_t)256 << 20,
 		.max_sessions = 50000,
 		.session_ttl_ms = 30 * 60 * 1000,
@@ -82,6 +87,8 @@ static void sane(struct hub_config *c)
 		c->lease_lost = c->lease_suspect + 1;
 	if (c->retry_max_ms < c->retry_min_ms)
 		c->retry_max_ms = c->retry_min_ms;
+	if (c->breaker_open_max_ms < c->breaker_open_ms)
+		c->breaker_open_max_ms = c->breaker_open_ms;
 	if (c->policy >= HUB_POLICY_COUNT)
 		c->policy = HUB_LEAST_LOADED;
 }
@@ -90,7 +97,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 {
 	struct hub *h = calloc(1, sizeof(*h));
 	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
-		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used };
+		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers };
 	int rc;
 
 	if (h == NULL)
@@ -182,6 +189,7 @@ static void run_timers(struct hub *h)
 		case TIMER_AGENT: fleet_tick(h, CONTAINER(t, struct agent, timer)); break;
 		case TIMER_JOB: jobs_wake(h, CONTAINER(t, struct job, timer)); break;
 		case TIMER_SESSIONS: session_tick(h); break;
+		case TIMER_BREAKER: breaker_tick(h, t); break;
 		default: fleet_blind_tick(h); break;
 		}
 	}

@@ -42,6 +42,10 @@ struct hub_config { /* copied; times in ms */
 	uint64_t blind_min_fleet, blind_window_ms;
 	uint64_t default_deadline_ms;  /* 0: none */
 	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
+	uint64_t breaker_min;          /* verdicts on an agent's model before its breaker may open; 0: never */
+	uint64_t breaker_percent;      /* … and how many of them failures */
+	uint64_t breaker_window_ms;
+	uint64_t breaker_open_ms, breaker_open_max_ms; /* the first time; doubles up to */
 	uint64_t max_bytes;            /* prompts and answers held, live and ended; 0: no bound */
 	uint64_t extra_credit;         /* jobs an agent may have beyond its slots */
 	uint64_t max_sessions, session_ttl_ms; /* remembered; unused so long they are forgotten */
@@ -65,7 +69,8 @@ enum hub_rule {
 	HUB_RULE_FULL = 1 << 10,       /* a full queue costs a job no attempt */
 	HUB_RULE_LOAD_CAP = 1 << 18,   /* sessions load no agent beyond its cap */
 	HUB_RULE_STICKY = 1 << 19,     /* a session stays while its agent can take it */
-	HUB_RULE_CACHE = 1 << 20       /* … and the agent is what it was: no restart, no unload */
+	HUB_RULE_CACHE = 1 << 20,      /* … and the agent is what it was: no restart, no unload */
+	HUB_RULE_BREAKER = 1 << 26     /* an agent that fails at a model gets none of it for a while */
 };
 
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
@@ -251,6 +256,26 @@ void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct mode
 /* Whether HUB_EV_LOAD would reach anyone: CODE_OK; NOT_FOUND: no such agent; NO_AGENT: it, or the hub, is not
  * connected; MODEL_UNKNOWN: it is not configured for that model. */
 enum code hub_can_load(const struct hub *h, struct span agent, struct span model);
+
+#define HUB_BREAKER_LIST(X) X(CLOSED, "closed") X(OPEN, "open") X(HALF_OPEN, "half_open")
+enum hub_breaker {
+#define X(name, text) HUB_BREAKER_##name,
+	HUB_BREAKER_LIST(X)
+#undef X
+	HUB_BREAKER_COUNT
+};
+extern const char *const hub_breaker_names[];
+
+struct hub_breaker_view { /* of an agent's model that has failed lately */
+	struct span agent, model;
+	enum hub_breaker state;
+	uint64_t good, bad; /* attempts in the window, since the first failure */
+	uint64_t left_ms;   /* OPEN: until it may try */
+};
+
+void hub_each_breaker(const struct hub *h, void (*fn)(void *ctx, const struct hub_breaker_view *v), void *ctx);
+struct hub_breaker_view hub_breaker_of(const struct hub *h, struct span agent, struct span model);
+
 /* True while leases are frozen; *ret_why is a static sentence. */
 bool hub_is_blind(const struct hub *h, const char **ret_why);
 
@@ -259,12 +284,12 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(jobs_expired) X(attempts) X(attempts_failed) X(failovers) X(dispatch_repeats) X(tokens)                \
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
-	X(clones) X(frames_malformed)
+	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed)
 struct hub_counters {
 #define X(name) uint64_t name;
 	HUB_COUNTER_LIST(X)
 #undef X
-	uint64_t queued, running; /* gauges */
+	uint64_t queued, running, breakers_open; /* gauges */
 };
 const struct hub_counters *hub_counters(const struct hub *h);
 

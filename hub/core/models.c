@@ -73,6 +73,7 @@ void models_drop(struct hub *h, struct agent *a)
 		list_del(&a->holds[i].of_model);
 		list_del(&a->holds[i].ring);
 		affinity_cache_drop(h, &a->holds[i]);
+		breaker_free(h, &a->holds[i]);
 		models_unref(h, a->holds[i].model);
 	}
 	free(a->holds);
@@ -133,6 +134,8 @@ int models_set(struct hub *h, struct agent *a)
 		inherit_cache(h, models_hold(a, o->model), o);
 		list_init(&o->ring);
 		list_add_tail(&o->model->holds, &o->of_model);
+		if (models_hold(a, o->model) != NULL)
+			breaker_move(models_hold(a, o->model), o);
 		n++;
 	}
 	models_drop(h, a);
@@ -187,7 +190,8 @@ void models_open(const struct hub *h, struct agent *a, bool is_open)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
-		bool has_room = is_open && is_serving(o) && o->n_jobs < models_slots(o) + h->config.extra_credit;
+		bool has_room = is_open && is_serving(o) && o->n_jobs < models_slots(o) + h->config.extra_credit &&
+				breaker_lets(o);
 
 		if (has_room && list_empty(&o->ring))
 			list_add_tail(&o->model->rings[models_warmth(o)], &o->ring);

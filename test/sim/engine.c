@@ -225,6 +225,14 @@ static void run_ends(struct sim *s, size_t i, size_t model, struct run *r, enum 
 	engine_says(s, i, model, &m);
 }
 
+static void run_fails(struct sim *s, size_t i, size_t model, struct run *r)
+{
+	struct engine_msg m = { .type = ENGINE_ERROR, .job = r->number, .code = CODE_BATCH_FAILED, .reason = SPAN("sick") };
+
+	r->is_active = false;
+	engine_says(s, i, model, &m);
+}
+
 /* A message nobody can make sense of; or nothing where tokens should be, which only index and count tell. */
 static void engine_raves(struct sim *s, size_t i, size_t model, const struct engine_msg *tokens)
 {
@@ -249,7 +257,7 @@ static void run_decodes(struct sim *s, size_t i, size_t model, struct run *r)
 	struct engine_msg m = { .type = ENGINE_TOKENS, .job = number, .index = r->index, .ids = ids, .text = { text, 0 } };
 	bool is_last = false;
 
-	if (r->is_forgotten && ++r->n_idle == FORGOTTEN_STEPS)
+	if (r->is_forgotten && s->now >= s->boxes[i].sick_until[model] && ++r->n_idle == FORGOTTEN_STEPS)
 		sim_violation(s, "%s keeps an engine that has forgotten a run", s->boxes[i].id);
 	if (r->is_forgotten)
 		return;
@@ -259,6 +267,10 @@ static void run_decodes(struct sim *s, size_t i, size_t model, struct run *r)
 	}
 	if (s->now < r->ready_at)
 		return;
+	if (s->now < s->boxes[i].sick_until[model] && r->is_job) {
+		run_fails(s, i, model, r);
+		return;
+	}
 	for (size_t n = sim_between(s, 1, 2); m.n_ids < n && !is_last; m.n_ids++) {
 		uint32_t id = ids[m.n_ids] = chain_token(s, r->chain);
 

@@ -4,7 +4,7 @@
 
 static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang",
 	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash",
-	"memory", "operator" };
+	"memory", "operator", "engine sick" };
 
 static unsigned some_of_all(struct sim *s)
 {
@@ -108,6 +108,7 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		sim_push(s, sim_between(s, 100, 3000), (struct future){ .type = F_BOX_MEMORY, .who = i });
 		break;
 	case FAULT_OPERATOR: operator_strikes(s, i); break;
+	case FAULT_ENGINE_SICK: b->sick_until[model] = s->now + sim_between(s, 500, 8000); break;
 	default: s->hub_paused_until = s->now + sim_between(s, 200, 4000); break;
 	}
 }
@@ -138,8 +139,10 @@ void fault_stop(struct sim *s)
 	k->loss0 = k->loss1 = k->dup = k->late = k->corrupt = 0;
 	k->has_liar = false;
 	for (size_t i = 0; i < s->n_boxes; i++)
-		for (size_t m = 0; m < SIM_MODELS; m++)
+		for (size_t m = 0; m < SIM_MODELS; m++) {
+			s->boxes[i].sick_until[m] = 0;
 			s->boxes[i].engines[m].is_hung = s->boxes[i].engines[m].is_mad =
 				false; /* what is forgotten stays so */
+		}
 	operator_goes(s);
 }

@@ -23,6 +23,7 @@ static const struct {
 	{ "hub:registration", HUB_RULE_REGISTRATION, 0 },
 	{ "hub:full", HUB_RULE_FULL, 0 },
 	{ "hub:admin", HUB_RULE_ADMIN, 0 },
+	{ "hub:breaker", HUB_RULE_BREAKER, 0 },
 	{ "agent:epoch", 0, AGENT_RULE_EPOCH },
 	{ "agent:attempt", 0, AGENT_RULE_ATTEMPT },
 	{ "agent:duplicate", 0, AGENT_RULE_DUPLICATE },

@@ -10,6 +10,7 @@
  *   client.c  clients and what they must see
  *   operator.c what operators ask of the hub
  *   fault.c   what goes wrong, and when it stops
+ *   watch.c   counts failures, to hold the hub to its rules about them
  *   main.c    seeds, mutants, the report
  *
  * What is checked, always against what the world knows and never by the cores' own word:
@@ -24,6 +25,7 @@
  *   - an engine that has forgotten a run does not live long
  *   - a living connection is never taken for a dead one by a will; what the hub holds of an
  *     agent never goes back (world.c)
+ *   - an agent that fails at a model again and again gets one job of it at a time (watch.c)
  *   - credits: what agents are said to have in flight is what jobs are assigned
  *   - after the last fault every job ends in bounded time; loss alone costs no attempt */
 #ifndef SIM_H
@@ -61,6 +63,7 @@ enum fault {
 	FAULT_SLOW_CRASH,
 	FAULT_MEMORY,
 	FAULT_OPERATOR,
+	FAULT_ENGINE_SICK,
 	FAULT_COUNT
 };
 
@@ -146,6 +149,15 @@ struct session_file {
 	bool is_writing;
 };
 
+#define SIM_BREAKER_MIN 3
+
+struct watch { /* of a box's model */
+	unsigned n_given[SIM_MAX_JOBS]; /* attempts of a job */
+	unsigned streak, n_good; /* jobs that failed at their first attempt there, since the last that worked; that worked */
+	uint64_t failed_at;
+	uint64_t failing_at;     /* since when it should have been left alone */
+};
+
 struct box {
 	char id[8];
 	struct agent *agent; /* NULL: not running */
@@ -160,6 +172,8 @@ struct box {
 	size_t n_last_job;
 	struct status will;
 	struct engine engines[SIM_MODELS];
+	uint64_t sick_until[SIM_MODELS]; /* fails every job */
+	struct watch watch[SIM_MODELS];
 	uint64_t others, others_told; /* memory: now, and when its agent looked last */
 	struct known known[SIM_MAX_JOBS];
 	struct session_file files[SIM_SESSIONS * SIM_MODELS];
@@ -194,6 +208,8 @@ struct cjob {
 	size_t n_end_text;
 	uint64_t attempts;
 	unsigned n_submits; /* sent */
+	size_t given_to; /* box of the last attempt */
+	uint64_t given_at, given_epoch;
 };
 
 /* ---- the world ---- */
@@ -293,6 +309,10 @@ void operator_goes(struct sim *s); /* takes back what was asked */
 void operator_answered(struct sim *s);
 void operator_forgot(struct sim *s, struct span agent);
 void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v);
+
+/* watch.c */
+void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
+void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
 
 /* fault.c */
 void fault_plan(struct sim *s);

@@ -211,6 +211,7 @@ static void dispatched(struct sim *s, const struct hub_action *act)
 		(void)span_copy(act->job.job, j->hub_id, sizeof(j->hub_id));
 	else if (!span_is(act->job.job, j->hub_id))
 		sim_violation(s, "job %zu runs twice: as %s and as %.*s", i, j->hub_id, SPAN_FMT(act->job.job));
+	watch_dispatched(s, act, i);
 	if (act->job.attempt > j->attempts)
 		j->attempts = act->job.attempt;
 	if (!is_safe(s, act->job.job, act->job.attempt))
@@ -426,6 +427,8 @@ static void to_hub_arrives(struct sim *s, struct future *f)
 		break;
 	default: client_submit_arrives(s, f); return;
 	}
+	if (ev.type == HUB_EV_JOB_EVENT)
+		watch_event(s, f->who, &event);
 	sim_feed_hub(s, &ev);
 }
 
@@ -561,6 +564,10 @@ static void hub_begin(struct sim *s)
 	c.extra_credit = s->knobs.is_quiet ? 0 : s->seed / 2 % 4;
 	c.full_wait_ms = ENOUGH_MS; /* more than any job here has */
 	c.no_agent_wait_ms = 20000;
+	c.breaker_min = SIM_BREAKER_MIN;
+	c.breaker_open_ms = 500;
+	c.breaker_open_max_ms = 3000;
+	c.breaker_window_ms = 2 * ENOUGH_MS; /* what has failed is never forgotten */
 	c.rules_off = s->hub_rules_off;
 	if (hub_new(&c, &s->hub) < 0)
 		abort();

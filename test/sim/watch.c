@@ -1,0 +1,86 @@
+/* What the world itself counts of failures, to hold the hub to its rules about them. */
+#include "sim.h"
+
+static struct hub_job_view *found;
+
+static void find_job(void *ctx, const struct hub_job_view *v)
+{
+	if (span_is(v->job, ((struct cjob *)ctx)->hub_id))
+		*found = *v;
+}
+
+/* The attempt that was given last is still what the hub waits for. */
+static bool is_current(const struct sim *s, size_t job)
+{
+	struct hub_job_view v = { .state = HUB_JOB_STATE_COUNT };
+
+	found = &v;
+	hub_each_job(s->hub, find_job, (void *)(uintptr_t)&s->jobs[job]);
+	return (v.state == HUB_JOB_DISPATCHED || v.state == HUB_JOB_RUNNING) && v.attempt == s->jobs[job].attempts;
+}
+
+/* ---- an agent that fails again and again is asked once at a time ---- */
+
+static bool is_failing(const struct watch *w)
+{
+	return w->streak >= SIM_BREAKER_MIN && w->streak >= w->n_good;
+}
+
+static void dispatched_to(struct sim *s, size_t who, size_t job)
+{
+	struct watch *w = &s->boxes[who].watch[job % s->knobs.n_models];
+	uint64_t left_alone = w->failing_at + s->persist_delay; /* given before, and recorded till then */
+	size_t others = 0;
+
+	for (size_t i = job % s->knobs.n_models; i < s->n_jobs && is_failing(w) && s->now > left_alone;
+		i += s->knobs.n_models)
+		others += i != job && s->jobs[i].given_to == who && s->jobs[i].given_at > left_alone && is_current(s, i);
+	if (others > 0)
+		sim_violation(s, "%s has failed %u jobs in a row and gets job %zu beside another", s->boxes[who].id,
+			w->streak, job);
+}
+
+void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
+{
+	struct cjob *j = &s->jobs[job];
+	size_t who = 0;
+
+	if (act->job.attempt <= j->attempts)
+		return; /* said again */
+	while (who < s->n_boxes && !span_is(act->agent, s->boxes[who].id))
+		who++;
+	dispatched_to(s, who, job);
+	s->boxes[who].watch[job % s->knobs.n_models].n_given[job]++;
+	j->given_to = who;
+	j->given_at = s->now;
+	j->given_epoch = act->job.epoch;
+}
+
+/* Before the hub hears it. */
+void watch_event(struct sim *s, size_t who, const struct job_event *e)
+{
+	size_t job = sim_job_of(s, e->job);
+	struct cjob *j = &s->jobs[job];
+	struct watch *w;
+	bool was_failing;
+
+	if (job == SIZE_MAX || (e->type != JOB_EVENT_DONE && e->type != JOB_EVENT_FAILED && e->type != JOB_EVENT_REJECTED))
+		return;
+	if (j->given_to != who || j->attempts != e->attempt || j->given_epoch != e->epoch || !is_current(s, job))
+		return;
+	w = &s->boxes[who].watch[job % s->knobs.n_models];
+	if (e->type == JOB_EVENT_DONE) {
+		w->n_good++;
+		w->streak = 0;
+		return;
+	}
+	if ((e->code != CODE_BATCH_FAILED && e->code != CODE_ENGINE_CRASHED) || w->n_given[job] != 1)
+		return;
+	if (e->code == CODE_ENGINE_CRASHED && j->given_at <= w->failed_at)
+		return; /* one death fails all that ran */
+	w->failed_at = s->now;
+	was_failing = is_failing(w);
+	w->streak++;
+	if (!was_failing && is_failing(w))
+		w->failing_at = s->now;
+}
