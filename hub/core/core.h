@@ -404,8 +404,8 @@ bool session_wait(struct hub *h, struct job *j);
 void session_unwait(struct job *j); /* no longer; it is in no list then */
 struct job *session_waiting(const struct hub *h, const struct agent *a); /* who is next; NULL: none that fits */
 void session_release(struct hub *h, struct agent *a);                    /* nobody waits for it any more */
-void session_tick(struct hub *h);
-void session_fini(struct hub *h);
+void session_expire(struct hub *h);
+void session_drop_all(struct hub *h);
 
 /* ---- attempt.c ---- */
 

@@ -133,7 +133,7 @@ struct hub *hub_free(struct hub *h)
 	fleet_free(h, CONTAINER(l, struct agent, all));
 	LIST_EACH(l, &h->forgotten)
 	fleet_free(h, CONTAINER(l, struct agent, all));
-	session_fini(h);
+	session_drop_all(h);
 	affinity_fini(h);
 	table_fini(&h->sessions);
 	table_fini(&h->caches);
@@ -188,7 +188,7 @@ static void run_timers(struct hub *h)
 		switch (t->kind) {
 		case TIMER_AGENT: fleet_tick(h, CONTAINER(t, struct agent, timer)); break;
 		case TIMER_JOB: jobs_wake(h, CONTAINER(t, struct job, timer)); break;
-		case TIMER_SESSIONS: session_tick(h); break;
+		case TIMER_SESSIONS: session_expire(h); break;
 		case TIMER_BREAKER: breaker_tick(h, t); break;
 		default: fleet_blind_tick(h); break;
 		}

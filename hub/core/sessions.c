@@ -66,7 +66,7 @@ static bool is_over(const struct hub *h, const struct session *s)
 	return s->n_jobs == 0 && h->now_ms >= s->used_ms + h->config.session_ttl_ms;
 }
 
-void session_tick(struct hub *h)
+void session_expire(struct hub *h)
 {
 	struct list *idle = &h->idle_sessions;
 
@@ -114,7 +114,7 @@ static struct session *session_new(struct hub *h, struct span user, struct span 
 	return s;
 }
 
-void session_fini(struct hub *h)
+void session_drop_all(struct hub *h)
 {
 	LIST_EACH(l, &h->idle_sessions)
 	session_free(h, CONTAINER(l, struct session, place));
@@ -131,7 +131,7 @@ void session_join(struct hub *h, struct job *j)
 
 	if (id.n == 0 || j->is_embedding || !j->sampling.cache_prompt)
 		return;
-	session_tick(h);
+	session_expire(h);
 	s = find(h, user, model, id);
 	if (s == NULL)
 		s = session_new(h, user, model, id);
@@ -169,7 +169,7 @@ void session_leave(struct hub *h, struct job *j)
 	list_del(&s->place);
 	list_add_tail(&h->idle_sessions, &s->place);
 	if (h->session_timer.pos == 0)
-		session_tick(h);
+		session_expire(h);
 }
 
 /* What the engine holds of it now: all tokens but the last, which it never computed on. */
