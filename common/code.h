@@ -41,7 +41,10 @@
 	X(AGENT_LOST, 42, 500, "server_error", true, 70, "the agent was lost")                                \
 	X(PIPELINE_BROKEN, 43, 500, "server_error", true, 70, "a stage of the pipeline was lost")             \
 	X(CHECKSUM_MISMATCH, 44, 500, "server_error", true, 70, "bytes do not match their checksum")          \
-	X(INTERNAL_ERROR, 45, 500, "server_error", false, 70, "something inside went wrong")
+	X(INTERNAL_ERROR, 45, 500, "server_error", false, 70, "something inside went wrong")                  \
+	X(JOURNAL_FULL, 46, 507, "service_unavailable", true, 75, "the hub has no room to keep the job")      \
+	X(RESULT_GONE, 47, 410, "invalid_request_error", false, 66, "this id was answered, its answer is no longer kept") \
+	X(STREAM_RESET, 48, 500, "server_error", false, 75, "the hub restarted and cannot continue this stream: submit it anew")
 
 enum code {
 #define X(name, number, http, type, retryable, exit, text) CODE_##name = (number),

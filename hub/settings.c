@@ -79,6 +79,7 @@ static const struct config_option options[] = {
 	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
 	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
 
+	MS("jobs.rejoin_ms", core.rejoin_ms, 100, "20000", "after a start of the hub an agent has so long to come back to its jobs"),
 	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
 	     "prompts and answers held, of live and ended jobs; 0: no bound"),
 	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",

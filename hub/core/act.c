@@ -62,6 +62,7 @@ void act_fini(struct hub *h)
 	free(h->acts);
 	free(h->trash);
 	buf_fini(&h->scratch);
+	buf_fini(&h->record);
 }
 
 void act_log(struct hub *h, int level, struct buf *text)
@@ -95,7 +96,9 @@ uint64_t act_persist(struct hub *h, enum hub_persist_kind kind, const struct job
 	act->persist.kind = kind;
 	act->persist.job = span_of(j->id.s);
 	act->persist.attempt = j->attempt;
-	return h->persist_seq;
+	if (h->config.journal != HUB_JOURNAL_OFF)
+		journal_body(h, j, &act->persist);
+	return act->persist.seq;
 }
 
 struct answer *act_answer(struct hub *h, const struct job *j, unsigned type)
@@ -112,18 +115,22 @@ struct answer *act_answer(struct hub *h, const struct job *j, unsigned type)
 	return &act->answer;
 }
 
-void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte, size_t first_prob)
+void act_tokens(struct hub *h, struct job *j, struct mark to)
 {
-	struct answer *a = act_answer(h, j, ANSWER_TOKENS);
+	struct mark from = j->shown;
+	struct answer *a;
 
-	a->index = first_id;
-	a->n = j->n_ids - first_id;
-	a->text = span_mem(j->text.p + first_byte, j->text.n - first_byte);
-	if (j->probs.n > first_prob)
-		a->probs = span_mem(j->probs.p + first_prob, j->probs.n - first_prob);
+	if (to.id <= from.id)
+		return;
+	a = act_answer(h, j, ANSWER_TOKENS);
+	a->index = from.id;
+	a->n = to.id - from.id;
+	a->text = span_mem(j->text.p + from.byte, to.byte - from.byte);
+	if (to.prob > from.prob)
+		a->probs = span_mem(j->probs.p + from.prob, to.prob - from.prob);
 	msg_set(a, ANSWER_INDEX);
 	msg_set(a, ANSWER_TEXT);
-	j->n_shown = j->n_ids;
+	j->shown = to;
 }
 
 void act_loading(struct hub *h, struct job *j)
@@ -161,11 +168,31 @@ static void tell_vectors(const struct job *j, struct answer *a)
 	msg_set(a, ANSWER_FINISH);
 }
 
-void act_end(struct hub *h, const struct job *j)
+/* As it was told in the last run. */
+static void fill_kept_end(const struct job *j, struct answer *a)
+{
+	*a = *j->end;
+	if (a->type == ANSWER_ERROR)
+		return;
+	if (j->is_embedding) {
+		a->vectors = buf_span(&j->probs);
+		a->n_vectors = j->n_ids;
+		return;
+	}
+	a->text = buf_span(&j->text);
+	a->probs = buf_span(&j->probs);
+	msg_set(a, ANSWER_TEXT);
+}
+
+void act_fill_end(const struct job *j, struct answer *a)
 {
 	bool is_error = j->state == HUB_JOB_FAILED || j->state == HUB_JOB_EXPIRED;
-	struct answer *a = act_answer(h, j, is_error ? ANSWER_ERROR : ANSWER_DONE);
 
+	if (j->end != NULL) {
+		fill_kept_end(j, a);
+		return;
+	}
+	a->type = is_error ? ANSWER_ERROR : ANSWER_DONE;
 	a->receipt = receipt_of(j);
 	if (is_error) {
 		a->code = span_of(code_name(j->code));
@@ -185,6 +212,18 @@ void act_end(struct hub *h, const struct job *j)
 	a->usage.completion_tokens = j->n_ids;
 	msg_set(a, ANSWER_TEXT);
 	msg_set(a, ANSWER_FINISH);
+}
+
+void act_end(struct hub *h, const struct job *j)
+{
+	struct answer end = { 0 }, *a = act_answer(h, j, ANSWER_DONE), whose = *a;
+
+	act_fill_end(j, &end);
+	*a = end;
+	a->job = whose.job;
+	a->id = whose.id;
+	a->model = whose.model;
+	a->correlation = whose.correlation;
 }
 
 int act_copy(struct hub *h, const struct msg_type *t, const void *m, size_t lists, void **ret, struct span *ret_body)

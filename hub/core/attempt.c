@@ -51,9 +51,21 @@ void attempt_dispatch(struct hub *h, struct job *j)
 	jobs_arm(h, j);
 }
 
+void attempt_assign(struct hub *h, struct job *j, struct agent *a)
+{
+	models_job(a, j->model, true);
+	if (a->n_jobs++ == 0)
+		a->busy_ms = h->now_ms;
+	list_add_tail(&a->jobs, &j->place);
+	h->counters.running++;
+	fleet_refresh(h, a);
+	fleet_arm(h, a);
+}
+
 void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route)
 {
 	jobs_unplace(h, j);
+	journal_rest(h, j);
 	j->state = HUB_JOB_DISPATCHED;
 	j->attempt++;
 	j->agent = a;
@@ -67,16 +79,12 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->has_token = j->is_loading = false;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
-	models_job(a, j->model, true);
 	session_begun(h, j);
-	if (a->n_jobs++ == 0)
-		a->busy_ms = h->now_ms;
-	list_add_tail(&a->jobs, &j->place);
-	h->counters.running++;
+	attempt_assign(h, j, a);
 	h->counters.attempts++;
-	fleet_refresh(h, a);
-	fleet_arm(h, a);
 	jobs_await(h, j, HUB_PERSIST_ATTEMPT);
+	if (!RULE(h, JOURNAL_DISPATCH))
+		jobs_go_on(h, j);
 	jobs_arm(h, j);
 }
 
@@ -149,6 +157,10 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 	}
 	if (is_hopeless) {
 		jobs_fail(h, j, code, reason);
+		return;
+	}
+	if (j->is_unsure) {
+		jobs_fail(h, j, CODE_STREAM_RESET, SPAN_NONE);
 		return;
 	}
 	HUB_SAY(h, SAY_INFO, "attempt %llu of job %s on %s failed with %s: trying again", (unsigned long long)j->attempt,
@@ -234,6 +246,8 @@ static void stray(struct hub *h, struct agent *a, struct job *j, const struct jo
 
 	if (a->reg == NULL || e->epoch != a->reg->epoch)
 		return; /* of a life that is over: nobody is there to be told */
+	if (j != NULL && !jobs_is_live(j) && j->tell_seq != 0)
+		return; /* its end is not safe yet: the agent keeps it until then */
 	if (j != NULL && is_end && j->agent == a && j->attempt == e->attempt)
 		j->lingers = false;
 	if (!is_end && a->stray_ms != 0 && h->now_ms < a->stray_ms + STRAY_MS)
@@ -333,8 +347,6 @@ static bool is_frame(const struct job *j, const struct job_event *e)
 
 static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 {
-	size_t first = j->n_ids, byte = j->text.n, prob = j->probs.n;
-
 	if (!is_frame(j, e)) {
 		h->counters.frames_malformed++;
 		return;
@@ -357,8 +369,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 		affinity_prefilled(h, j);
 	j->has_token = true;
 	j->heard_ms = j->token_ms = h->now_ms;
-	if (j->stream && !j->is_deaf)
-		act_tokens(h, j, first, byte, prob);
+	journal_show(h, j);
 	if (j->early_end != NULL && j->early_end->event.index <= j->n_ids)
 		on_done(h, j, &j->early_end->event);
 	else
@@ -377,7 +388,7 @@ static void on_altered(struct hub *h, struct job *j)
 {
 	h->counters.done_mismatch++;
 	act_job_control(h, j, CONTROL_END, 0);
-	if (j->n_shown > j->first_id) {
+	if (j->shown.id > j->first_id) {
 		jobs_fail(h, j, CODE_CHECKSUM_MISMATCH, SPAN("what was streamed is not what the engine wrote; ask again"));
 		return;
 	}
@@ -418,16 +429,20 @@ static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 		on_altered(h, j);
 		return;
 	}
-	act_job_control(h, j, CONTROL_END, 0);
 	if (e->finish == FINISH_CANCELLED) { /* not by us */
+		act_job_control(h, j, CONTROL_END, 0);
 		attempt_failed(h, j, CODE_AGENT_LOST, SPAN("it stopped the job"));
 		return;
 	}
 	if (j->is_embedding && j->n_ids != j->submit->n_input) {
+		act_job_control(h, j, CONTROL_END, 0);
 		attempt_failed(h, j, CODE_INTERNAL_ERROR, SPAN("the engine left texts out"));
 		return;
 	}
 	breaker_worked(h, j);
+	if (h->config.journal == HUB_JOURNAL_OFF)
+		act_job_control(h, j, CONTROL_END, 0);
+	j->owes_confirm = h->config.journal != HUB_JOURNAL_OFF; /* it forgets its tokens when they are safe here */
 	j->usage = e->usage;
 	j->timings = e->timings;
 	j->n_tokens = 0;
@@ -459,6 +474,8 @@ void attempt_event(struct hub *h, const struct hub_event *ev)
 	}
 	if (a->reg != NULL && e->epoch == a->reg->epoch)
 		fleet_seen(h, a);
+	if (j != NULL && j->rejoins && j->agent == a && j->attempt == e->attempt && j->epoch == e->epoch)
+		return; /* asked for again when the agent is known to be back */
 	refused = j == NULL || !jobs_is_live(j) ? &h->counters.frames_unknown_job : fence(h, j, a, e);
 	if (refused != NULL) {
 		++*refused;

@@ -14,6 +14,8 @@
  *   admin.c    what an operator asks of agents and jobs
  *   forget.c   an agent's record goes
  *   breaker.c  an agent that fails too often at a model gets none of it for a while
+ *   journal.c  what is written down of a job, and what waits until it is safe
+ *   restore.c  a new run: jobs from the records of the last one
  *   view.c     what pages and tests may see
  *
  * Objects that go in a step are freed at the start of the next one (act_trash), so
@@ -23,6 +25,7 @@
 
 #include "hub.h"
 #include "id.h"
+#include "record.h"
 #include "rng.h"
 #include "table.h"
 
@@ -94,6 +97,7 @@ struct agent {
 	struct list offer;  /* hub.offers: it has room, look for work at the end of the step */
 	struct list waiters; /* jobs that wait for this one: struct job.place */
 	size_t n_waiters;
+	struct list rejoin; /* jobs of the last run that it may still be at: struct job.place */
 	struct timer timer;
 	struct registration *reg; /* NULL: only a status was seen; spans in the same block */
 	struct admin_note *note; /* NULL: nobody wanted anything */
@@ -139,11 +143,16 @@ struct early_end {              /* DONE that came before the last tokens */
 	uint8_t digest[32];
 };
 
+struct mark { /* a place in an answer */
+	size_t id, byte, prob;
+};
+
 struct job {
 	struct node by_id, by_key, by_user, by_conn;
 	struct list all;     /* hub.live or hub.ended */
 	struct list place;   /* a model's queue, an agent's jobs or waiters, or none */
 	struct list persist; /* hub.persisting */
+	struct list telling; /* hub.telling */
 	struct timer timer;
 	struct id id;
 	char user[PROTO_MAX_ID + 1], key[PROTO_MAX_ID + 1], model_name[PROTO_MAX_NAME + 1];
@@ -156,17 +165,23 @@ struct job {
 	unsigned priority;
 	uint64_t rank;        /* order of submission */
 	uint64_t persist_seq; /* waited for; 0: none */
+	uint64_t tell_seq;    /* the client hears nothing more until this is safe; 0: nothing waits */
 	uint64_t submitted_ms, deadline_ms /* absolute; UINT64_MAX: none */;
 	size_t bytes; /* counted in hub.bytes */
 
 	/* while live */
 	struct submit *submit; /* spans in the same block of */
 	size_t submit_bytes;
+	struct span body; /* the same, encoded, in the same block */
 	struct sampling sampling;
 	struct model *model;
 	uint32_t *ids; /* all tokens so far, over all attempts */
 	size_t n_ids, cap_ids;
-	size_t n_shown;  /* tokens some client has seen */
+	struct mark shown; /* what some client has seen */
+	struct mark kept;  /* what is in records */
+	bool owes_accepted, owes_confirm; /* to client and agent, when tell_seq is safe */
+	bool rejoins;                     /* the agent may still be at it, and has not come back yet */
+	bool is_unsure;                   /* a client may have seen more than the journal has */
 	bool is_resting; /* QUEUED, but not before: */
 	uint64_t not_before_ms, recheck_ms, queued_ms, queue_total_ms;
 	struct agent *avoid; /* failed this job last: others first, until */
@@ -191,6 +206,7 @@ struct job {
 	enum hub_session_state session_state;
 	enum hub_move session_why;
 	uint64_t expected_cached; /* tokens of the prompt */
+	char route_kept[32]; /* of the last run */
 	size_t first_id, first_byte, first_prob; /* where this attempt began */
 	uint64_t begun_ms;           /* when it was given */
 	uint64_t sent_ms, tries;     /* of the dispatch, or of CANCEL after the end */
@@ -203,6 +219,8 @@ struct job {
 	bool has_token, is_loading, lingers;     /* lingers: ended here, the agent has not confirmed */
 
 	/* the end */
+	struct answer *end; /* of one that ended in the last run; spans in the same block; NULL: else */
+	bool is_told;       /* it has reached the client's broker */
 	struct buf text;  /* grows while live */
 	struct buf probs; /* logprobs of all tokens, if asked for */
 	enum finish finish;
@@ -235,8 +253,10 @@ struct hub {
 	uint64_t believe_until_ms; /* losses until then are real: we have looked twice */
 	/* jobs */
 	struct table jobs, by_key, by_user, by_conn;
-	struct list live, ended, persisting;
+	struct list live, ended, persisting, telling;
 	size_t n_live, n_ended, bytes;
+	bool is_journal_full, has_retold;
+	struct buf record; /* to encode into */
 	uint64_t persist_seq, last_rank;
 	/* operators */
 	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
@@ -276,7 +296,8 @@ void act_control(struct hub *h, const struct agent *a, unsigned verb, uint64_t e
 void act_job_control(struct hub *h, const struct job *j, unsigned verb, uint64_t index);
 uint64_t act_persist(struct hub *h, enum hub_persist_kind kind, const struct job *j);
 struct answer *act_answer(struct hub *h, const struct job *j, unsigned type);
-void act_tokens(struct hub *h, struct job *j, size_t first_id, size_t first_byte, size_t first_prob);
+void act_tokens(struct hub *h, struct job *j, struct mark to); /* from those shown on */
+void act_fill_end(const struct job *j, struct answer *ret);    /* how it ended, but for whom that is told */
 void act_loading(struct hub *h, struct job *j); /* how far the agent is with its model */
 void act_end(struct hub *h, const struct job *j);
 /* An own copy of a message: the struct, its lists (`lists` bytes of them) and what its
@@ -322,6 +343,7 @@ struct model *models_asked(const struct hub *h, struct span name);
 struct model *models_ref(struct model *m);
 struct hold *models_hold(const struct agent *a, const struct model *m); /* NULL: it does not list it */
 void models_unref(struct hub *h, struct model *m);
+struct model *models_get(struct hub *h, struct span name); /* made if need be, and referred to; NULL: no memory */
 /* The agent's holds follow its registration; it must be closed. */
 SHOAL_CHECK int models_set(struct hub *h, struct agent *a);
 void models_drop(struct hub *h, struct agent *a);
@@ -335,6 +357,8 @@ enum warmth models_warmth(const struct hold *o);
 /* ---- submit.c ---- */
 
 void submit_event(struct hub *h, const struct hub_event *ev);
+/* An own copy of a request, without who asks; *ret_body: its encoded bytes, in the same block. */
+SHOAL_CHECK int submit_body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body);
 SHOAL_CHECK int submit_reply_copy(const struct hub_reply *r, struct span correlation, struct reply *ret);
 
 /* ---- jobs.c ---- */
@@ -346,6 +370,15 @@ static inline bool jobs_is_live(const struct job *j)
 	return j->state <= HUB_JOB_RUNNING;
 }
 void jobs_add(struct hub *h, struct job *j); /* a new one, filled in, timer reserved */
+void jobs_link(struct hub *h, struct job *j); /* into tables and lists */
+void jobs_link_ended(struct hub *h, struct job *j); /* one of the last run */
+void jobs_go_on(struct hub *h, struct job *j); /* what it waited for is safe */
+void jobs_forget_old(struct hub *h);           /* ended ones beyond max_ended */
+void jobs_cancel(struct hub *h, struct job *j);
+static inline bool jobs_is_assigned(const struct job *j)
+{
+	return j->state == HUB_JOB_DISPATCHED || j->state == HUB_JOB_RUNNING;
+}
 void jobs_free(struct hub *h, struct job *j);
 void jobs_set_conn(struct hub *h, struct job *j); /* its reply changed */
 void jobs_weigh(struct hub *h, struct job *j);    /* its memory changed */
@@ -365,6 +398,34 @@ void jobs_done(struct hub *h, struct job *j, enum finish finish);
 void jobs_fail(struct hub *h, struct job *j, enum code code, struct span reason);
 void jobs_abort(struct hub *h, struct job *j, enum code code, struct span reason); /* … while an agent is at it */
 void jobs_cancel(struct hub *h, struct job *j);
+
+/* ---- journal.c ---- */
+
+static inline struct mark journal_mark(const struct job *j)
+{
+	return (struct mark){ j->n_ids, j->text.n, j->probs.n };
+}
+void journal_body(struct hub *h, const struct job *j, struct hub_record *r);
+void journal_rest(struct hub *h, struct job *j);      /* tokens that are in no record yet */
+void journal_show(struct hub *h, struct job *j);      /* what has come, to the client: when it is safe */
+bool journal_end(struct hub *h, struct job *j);       /* true: the client is told later */
+bool journal_took_over(struct hub *h, struct job *j); /* as above, of a new address */
+void journal_safe(struct hub *h, uint64_t seq);
+void journal_told(struct hub *h, const struct hub_event *ev);
+void journal_known(struct hub *h, const struct hub_event *ev);
+/* A value by its key, for whatever part: kept, replaced, or gone when it is empty. */
+uint64_t journal_value(struct hub *h, enum hub_persist_kind kind, struct span key, struct span value);
+
+/* ---- restore.c ---- */
+
+void restore_event(struct hub *h, const struct hub_event *ev);
+void restore_done(struct hub *h);
+void restore_link_up(struct hub *h);
+struct job *restore_end(struct hub *h, const struct hub_record *r); /* an ended job; NULL: none */
+void restore_agent_up(struct hub *h, struct agent *a);
+void restore_agent_gone(struct hub *h, struct agent *a);
+void restore_agent_forgotten(struct hub *h, struct agent *a);
+void restore_give_up(struct hub *h, struct job *j);
 
 /* ---- route.c ---- */
 
@@ -411,6 +472,7 @@ void session_drop_all(struct hub *h);
 
 void attempt_event(struct hub *h, const struct hub_event *ev);
 void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route);
+void attempt_assign(struct hub *h, struct job *j, struct agent *a); /* counted as this agent's */
 void attempt_dispatch(struct hub *h, struct job *j);
 void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason);
 void attempt_resend(struct hub *h, struct job *j);

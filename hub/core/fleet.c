@@ -40,6 +40,7 @@ static struct agent *agent_new_record(struct hub *h, struct span id)
 	list_init(&a->recent);
 	list_init(&a->offer);
 	list_init(&a->waiters);
+	list_init(&a->rejoin);
 	a->timer.kind = TIMER_AGENT;
 	a->since_ms = h->now_ms;
 	list_add_tail(&h->fleet, &a->all);
@@ -177,6 +178,7 @@ void fleet_up(struct hub *h, struct agent *a)
 		HUB_SAY(h, SAY_INFO, "agent %s is online", a->id);
 	set_life(h, a, LIFE_ONLINE, "");
 	fleet_arm(h, a);
+	restore_agent_up(h, a);
 }
 
 static void move_jobs(struct hub *h, struct agent *a, struct span reason)
@@ -326,6 +328,7 @@ void fleet_link_up(struct hub *h)
 	CONTAINER(l, struct agent, all)->gone = GONE_NO;
 	blind_end(h);
 	jobs_link_up(h);
+	restore_link_up(h);
 }
 
 void fleet_link_down(struct hub *h)

@@ -39,6 +39,7 @@ static void sweep(struct hub *h)
 
 void forget_agent(struct hub *h, struct agent *a)
 {
+	restore_agent_forgotten(h, a);
 	fleet_close(h, a);
 	models_drop(h, a);
 	if (!list_empty(&a->recent)) {

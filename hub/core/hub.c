@@ -9,11 +9,23 @@
 const char *const hub_policy_names[] = { HUB_POLICY_LIST(X) NULL };
 const char *const hub_presence_names[] = { HUB_PRESENCE_LIST(X) NULL };
 const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
+const char *const hub_journal_names[] = { HUB_JOURNAL_LIST(X) NULL };
 const char *const hub_session_state_names[] = { HUB_SESSION_STATE_LIST(X) NULL };
 #undef X
 #define X(name, text, sentence) text,
 const char *const hub_move_names[] = { HUB_MOVE_LIST(X) NULL };
 #undef X
+
+const char *hub_persist_name(unsigned kind)
+{
+	switch (kind) {
+#define X(name, number, text) \
+	case HUB_PERSIST_##name: return text;
+		HUB_PERSIST_LIST(X)
+#undef X
+	default: return NULL;
+	}
+}
 
 void hub_config_defaults(struct hub_config *c)
 {
@@ -51,6 +63,7 @@ void hub_config_defaults(struct hub_config *c)
 		.session_wait_ms = 1000,
 		.session_max_load = 100,
 		.max_prefixes = 32768,
+		.rejoin_ms = 20000,
 	};
 }
 
@@ -97,7 +110,8 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 {
 	struct hub *h = calloc(1, sizeof(*h));
 	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
-		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers };
+		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers,
+		&h->telling };
 	int rc;
 
 	if (h == NULL)
@@ -109,6 +123,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 	rng_seed(&h->rng, rng_mix(config->seed, config->epoch)); /* job ids must differ from the last run's */
 	h->hash_seed = rng_next(&h->rng);
 	h->scratch = BUF_INIT(2 * PROTO_MAX_MESSAGE);
+	h->record = BUF_INIT(RECORD_MAX);
 	h->blind_timer.kind = TIMER_BLIND;
 	h->session_timer.kind = TIMER_SESSIONS;
 	h->is_blind = true; /* until the link is up */
@@ -166,6 +181,11 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	case HUB_EV_ADMIN: admin_event(h, ev); break;
 	case HUB_EV_LOAD: admin_load(h, ev); break;
 	case HUB_EV_PERSISTED: jobs_persisted(h, ev); break;
+	case HUB_EV_RESTORE: restore_event(h, ev); break;
+	case HUB_EV_RESTORED: restore_done(h); break;
+	case HUB_EV_KNOWN: journal_known(h, ev); break;
+	case HUB_EV_TOLD: journal_told(h, ev); break;
+	case HUB_EV_JOURNAL: h->is_journal_full = ev->is_full; break;
 	case HUB_EV_TICK: break;
 	}
 }

@@ -23,6 +23,15 @@ enum hub_policy {
 };
 extern const char *const hub_policy_names[]; /* NULL-terminated */
 
+/* What is written down before it counts.  OFF: nothing outlives the hub, records have no body. */
+#define HUB_JOURNAL_LIST(X) X(OFF, "off") X(ASYNC, "async") X(SYNC, "sync")
+enum hub_journal {
+#define X(name, text) HUB_JOURNAL_##name,
+	HUB_JOURNAL_LIST(X)
+#undef X
+	HUB_JOURNAL_COUNT
+};
+
 struct hub_config { /* copied; times in ms */
 	uint64_t seed, epoch;
 	enum hub_policy policy;
@@ -52,6 +61,8 @@ struct hub_config { /* copied; times in ms */
 	uint64_t session_wait_ms;      /* a request waits for its session's agent at most so long; 0: never */
 	uint64_t session_max_load;     /* per cent of its slots an agent is loaded to by sessions */
 	uint64_t max_prefixes;         /* beginnings of prompts remembered; 0: none */
+	enum hub_journal journal;      /* ASYNC: a stream's tokens are shown before they are safe */
+	uint64_t rejoin_ms;            /* after a start an agent has so long to come back to its jobs */
 	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
 };
 
@@ -70,7 +81,11 @@ enum hub_rule {
 	HUB_RULE_LOAD_CAP = 1 << 18,   /* sessions load no agent beyond its cap */
 	HUB_RULE_STICKY = 1 << 19,     /* a session stays while its agent can take it */
 	HUB_RULE_CACHE = 1 << 20,      /* … and the agent is what it was: no restart, no unload */
-	HUB_RULE_BREAKER = 1 << 26     /* an agent that fails at a model gets none of it for a while */
+	HUB_RULE_BREAKER = 1 << 26,    /* an agent that fails at a model gets none of it for a while */
+	HUB_RULE_JOURNAL_DISPATCH = 1 << 11, /* an attempt is recorded before the agent hears of it */
+	HUB_RULE_JOURNAL_ACCEPT = 1 << 12, /* a job is recorded before it is said to be accepted */
+	HUB_RULE_JOURNAL_FORWARD = 1 << 13, /* tokens are recorded before a client sees them */
+	HUB_RULE_JOURNAL_END = 1 << 14 /* … and ends */
 };
 
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
@@ -98,6 +113,11 @@ enum hub_event_type {
 	HUB_EV_ADMIN,        /* user, reply, admin: what an operator asks; answered by HUB_ACT_ADMIN */
 	HUB_EV_LOAD,         /* agent, model: an operator wants it loaded there, whatever was before */
 	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
+	HUB_EV_RESTORE,      /* record: of the last run, in order, before the first LINK_UP */
+	HUB_EV_RESTORED,     /* that was all of them */
+	HUB_EV_KNOWN,        /* job, record: its user has used its id for another job, which ended so; before its PERSISTED */
+	HUB_EV_TOLD,         /* job: its end has reached the broker */
+	HUB_EV_JOURNAL,      /* is_full: there is no room for new jobs, or there is again */
 	HUB_EV_TICK
 };
 
@@ -108,7 +128,10 @@ struct hub_event {
 	struct span user;
 	struct hub_reply reply;
 	uint64_t seq;
+	struct span job;
+	bool is_full;
 	union {
+		const struct hub_record *record;
 		const struct registration *registration;
 		const struct status *status;
 		const struct heartbeat *heartbeat;
@@ -119,7 +142,29 @@ struct hub_event {
 	};
 };
 
-enum hub_persist_kind { HUB_PERSIST_SUBMIT, HUB_PERSIST_ATTEMPT, HUB_PERSIST_END };
+/* What is kept, by numbers that stay as they are: they are in the file.  The first ones are of jobs
+ * (record.h); from SESSION on it is a value by its key, where the latest counts and an empty one is none. */
+#define HUB_PERSIST_LIST(X) X(SUBMIT, 0, "submit") X(ATTEMPT, 1, "attempt") X(END, 2, "end") X(TOKENS, 3, "tokens") \
+	X(REPLY, 4, "reply") X(TOLD, 5, "told") \
+	X(SESSION, 16, "session") X(ADMIN, 17, "admin") X(CANARY, 18, "canary") X(AFFINITY, 19, "affinity") X(BREAKER, 20, "breaker")
+enum hub_persist_kind {
+#define X(name, number, text) HUB_PERSIST_##name = (number),
+	HUB_PERSIST_LIST(X)
+#undef X
+	HUB_PERSIST_FIRST_VALUE = HUB_PERSIST_SESSION
+};
+const char *hub_persist_name(unsigned kind); /* NULL: none */
+
+struct hub_record {
+	uint64_t seq; /* of this run, from 1; 0 in a RESTORE */
+	enum hub_persist_kind kind;
+	struct span job;       /* or the key of a value */
+	uint64_t attempt;      /* ATTEMPT */
+	struct span user, key; /* SUBMIT, END: whose job, and the id its client gave it */
+	unsigned state;        /* END: enum hub_job_state */
+	struct span body;      /* empty where nothing is kept (HUB_JOURNAL_OFF), and for a value that goes */
+	uint64_t age_ms;       /* RESTORE: since it was written */
+};
 
 enum hub_action_type {
 	HUB_ACT_PERSIST,  /* persist: commit, then say HUB_EV_PERSISTED(seq) */
@@ -139,7 +184,7 @@ struct hub_action {
 	bool stream; /* ANSWER: the client asked for a stream; if not, only DONE or ERROR comes */
 	int level;
 	union {
-		struct { uint64_t seq; enum hub_persist_kind kind; struct span job; uint64_t attempt; } persist;
+		struct hub_record persist;
 		struct job_msg job;
 		struct control control;
 		struct answer answer;
@@ -284,7 +329,8 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(jobs_expired) X(attempts) X(attempts_failed) X(failovers) X(dispatch_repeats) X(tokens)                \
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
-	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed)
+	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed) \
+	X(jobs_restored) X(jobs_rejoined)
 struct hub_counters {
 #define X(name) uint64_t name;
 	HUB_COUNTER_LIST(X)
@@ -292,5 +338,6 @@ struct hub_counters {
 	uint64_t queued, running, breakers_open; /* gauges */
 };
 const struct hub_counters *hub_counters(const struct hub *h);
+extern const char *const hub_journal_names[]; /* NULL-terminated */
 
 #endif

@@ -40,11 +40,6 @@ struct job *jobs_find_key(const struct hub *h, struct span user, struct span key
 	return NULL;
 }
 
-static bool is_assigned(const struct job *j)
-{
-	return j->state == HUB_JOB_DISPATCHED || j->state == HUB_JOB_RUNNING;
-}
-
 /* ---- memory ---- */
 
 void jobs_weigh(struct hub *h, struct job *j)
@@ -58,8 +53,20 @@ void jobs_weigh(struct hub *h, struct job *j)
 
 void jobs_make_room(struct hub *h, size_t bytes)
 {
-	while (h->config.max_bytes > 0 && h->bytes + bytes > h->config.max_bytes && !list_empty(&h->ended))
+	while (h->config.max_bytes > 0 && h->bytes + bytes > h->config.max_bytes && !list_empty(&h->ended)) {
+		struct job *oldest = CONTAINER(h->ended.next, struct job, all);
+
+		if (oldest->tell_seq != 0)
+			return; /* its client has not been told yet */
+		jobs_free(h, oldest);
+	}
+}
+
+void jobs_forget_old(struct hub *h)
+{
+	while (h->n_ended > h->config.max_ended && CONTAINER(h->ended.next, struct job, all)->tell_seq == 0)
 		jobs_free(h, CONTAINER(h->ended.next, struct job, all));
+	jobs_make_room(h, 0);
 }
 
 void jobs_free(struct hub *h, struct job *j)
@@ -75,6 +82,7 @@ void jobs_free(struct hub *h, struct job *j)
 	list_del(&j->all);
 	list_del(&j->place);
 	list_del(&j->persist);
+	list_del(&j->telling);
 	timers_release(&h->timers, &j->timer);
 	models_unref(h, j->model);
 	h->bytes -= j->bytes;
@@ -86,6 +94,7 @@ void jobs_free(struct hub *h, struct job *j)
 	act_trash(h, j->text.p);
 	act_trash(h, j->probs.p);
 	act_trash(h, j->message);
+	act_trash(h, j->end);
 	act_trash(h, j->reply.mem);
 	act_trash(h, j);
 }
@@ -97,20 +106,40 @@ void jobs_set_conn(struct hub *h, struct job *j)
 		table_add(&h->by_conn, rng_mix(h->hash_seed, j->reply.to.conn), &j->by_conn);
 }
 
-void jobs_add(struct hub *h, struct job *j)
+static void link_names(struct hub *h, struct job *j)
 {
 	table_add(&h->jobs, table_hash(h->hash_seed, span_of(j->id.s)), &j->by_id);
 	if (j->key[0] != '\0')
 		table_add(&h->by_key, key_hash(h, span_of(j->user), span_of(j->key)), &j->by_key);
+}
+
+void jobs_link_ended(struct hub *h, struct job *j)
+{
+	link_names(h, j);
+	list_add_tail(&h->ended, &j->all);
+	h->n_ended++;
+	jobs_weigh(h, j);
+}
+
+void jobs_link(struct hub *h, struct job *j)
+{
+	link_names(h, j);
 	table_add(&h->by_user, table_hash(h->hash_seed, span_of(j->user)), &j->by_user);
 	jobs_set_conn(h, j);
 	list_add_tail(&h->live, &j->all);
 	list_init(&j->place);
 	h->n_live++;
 	h->counters.queued++;
-	h->counters.jobs_submitted++;
 	jobs_weigh(h, j);
+}
+
+void jobs_add(struct hub *h, struct job *j)
+{
+	jobs_link(h, j);
+	h->counters.jobs_submitted++;
 	jobs_await(h, j, HUB_PERSIST_SUBMIT);
+	if (!RULE(h, JOURNAL_ACCEPT))
+		jobs_go_on(h, j);
 	jobs_arm(h, j);
 }
 
@@ -147,7 +176,7 @@ void jobs_unplace(struct hub *h, struct job *j)
 	list_del(&j->place);
 	list_del(&j->persist);
 	j->persist_seq = 0;
-	if (!is_assigned(j)) {
+	if (!jobs_is_assigned(j)) {
 		h->counters.queued--;
 		j->queue_total_ms += h->now_ms - j->queued_ms;
 		return;
@@ -168,9 +197,19 @@ void jobs_await(struct hub *h, struct job *j, enum hub_persist_kind kind)
 
 static void job_accepted(struct hub *h, struct job *j)
 {
-	if (j->stream && !j->is_deaf)
+	if (j->stream && !j->is_deaf && !j->owes_accepted)
 		act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[HUB_JOB_QUEUED]);
 	jobs_enqueue(h, j);
+}
+
+void jobs_go_on(struct hub *h, struct job *j)
+{
+	list_del(&j->persist);
+	j->persist_seq = 0;
+	if (j->state == HUB_JOB_NEW)
+		job_accepted(h, j);
+	else
+		attempt_dispatch(h, j);
 }
 
 void jobs_persisted(struct hub *h, const struct hub_event *ev)
@@ -179,14 +218,10 @@ void jobs_persisted(struct hub *h, const struct hub_event *ev)
 		struct job *j = CONTAINER(h->persisting.next, struct job, persist);
 
 		if (j->persist_seq > ev->seq)
-			return;
-		list_del(&j->persist);
-		j->persist_seq = 0;
-		if (j->state == HUB_JOB_NEW)
-			job_accepted(h, j);
-		else
-			attempt_dispatch(h, j);
+			break;
+		jobs_go_on(h, j);
 	}
+	journal_safe(h, ev->seq);
 }
 
 /* ---- the end ---- */
@@ -194,7 +229,7 @@ void jobs_persisted(struct hub *h, const struct hub_event *ev)
 /* The agent may still be at it: say CANCEL, and again until it has answered. */
 static void job_stop(struct hub *h, struct job *j)
 {
-	if (!is_assigned(j) || j->persist_seq != 0)
+	if (!jobs_is_assigned(j) || j->persist_seq != 0)
 		return;
 	act_job_control(h, j, CONTROL_CANCEL, 0);
 	j->lingers = true;
@@ -223,9 +258,8 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	list_add_tail(&h->ended, &j->all);
 	table_del(&h->by_user, &j->by_user);
 	table_del(&h->by_conn, &j->by_conn);
-	(void)act_persist(h, HUB_PERSIST_END, j); /* told at once: after a crash the job is run or answered again */
 	count_end(h, j);
-	if (!j->is_deaf)
+	if (!journal_end(h, j) && !j->is_deaf)
 		act_end(h, j);
 	session_leave(h, j);
 	act_trash(h, j->submit);
@@ -235,6 +269,7 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	models_unref(h, j->model);
 	j->early_end = NULL;
 	j->submit = NULL;
+	j->body = SPAN_NONE;
 	j->ids = NULL;
 	j->cuts = NULL;
 	j->cap_ids = 0;
@@ -242,9 +277,7 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	jobs_weigh(h, j);
 	timer_set(&h->timers, &j->timer, UINT64_MAX);
 	jobs_arm(h, j);
-	while (h->n_ended > h->config.max_ended)
-		jobs_free(h, CONTAINER(h->ended.next, struct job, all));
-	jobs_make_room(h, 0);
+	jobs_forget_old(h);
 }
 
 void jobs_done(struct hub *h, struct job *j, enum finish finish)
@@ -334,7 +367,7 @@ static uint64_t job_next(const struct hub *h, const struct job *j)
 		return j->lingers ? j->sent_ms + h->config.accept_timeout_ms : UINT64_MAX;
 	if (h->is_blind || j->state == HUB_JOB_NEW)
 		return at;
-	if (is_assigned(j))
+	if (jobs_is_assigned(j))
 		return earlier(at, attempt_next(h, j));
 	if (j->is_resting)
 		return earlier(at, j->not_before_ms);
@@ -378,7 +411,9 @@ static void nobody_came(struct hub *h, struct job *j)
 static void queued_tick(struct hub *h, struct job *j)
 {
 	if (j->is_resting) {
-		if (h->now_ms >= j->not_before_ms)
+		if (h->now_ms >= j->not_before_ms && j->rejoins)
+			restore_give_up(h, j);
+		else if (h->now_ms >= j->not_before_ms)
 			jobs_enqueue(h, j);
 		return;
 	}
@@ -423,7 +458,7 @@ void jobs_wake(struct hub *h, struct job *j)
 		jobs_abort(h, j, CODE_DEADLINE_EXCEEDED, SPAN_NONE);
 	else if (h->is_blind)
 		; /* only deadlines count */
-	else if (is_assigned(j))
+	else if (jobs_is_assigned(j))
 		attempt_tick(h, j);
 	else if (j->state == HUB_JOB_QUEUED)
 		queued_tick(h, j);
@@ -439,6 +474,8 @@ void jobs_restart_clocks(struct hub *h)
 		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 		j->sent_ms = j->heard_ms = j->token_ms = h->now_ms;
 		j->asked_ms = 0;
+		if (j->rejoins)
+			j->not_before_ms = h->now_ms + h->config.rejoin_ms;
 		timer_set(&h->timers, &j->timer, job_next(h, j));
 	}
 }
@@ -449,7 +486,7 @@ void jobs_link_up(struct hub *h)
 	{
 		struct job *j = CONTAINER(l, struct job, all);
 
-		if (is_assigned(j))
+		if (jobs_is_assigned(j))
 			attempt_resend(h, j);
 	}
 }

@@ -31,7 +31,7 @@ struct model *models_asked(const struct hub *h, struct span name)
 	return CONTAINER(first, struct model, all);
 }
 
-static struct model *model_get(struct hub *h, struct span name)
+struct model *models_get(struct hub *h, struct span name)
 {
 	struct model *m = models_find(h, name);
 
@@ -126,7 +126,7 @@ int models_set(struct hub *h, struct agent *a)
 	for (size_t i = 0; i < r->n_models; i++) {
 		struct hold *o = &holds[n];
 
-		o->model = model_get(h, r->models[i].name);
+		o->model = models_get(h, r->models[i].name);
 		if (o->model == NULL)
 			continue; /* no memory for one model: the agent serves the others */
 		o->agent = a;

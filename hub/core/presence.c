@@ -17,6 +17,7 @@ static void apply_status(struct hub *h, struct agent *a)
 	case AGENT_OFFLINE:
 		if (a->life == LIFE_OFFLINE) {
 			a->will_fired = true; /* no late frame of this connection wakes it */
+			restore_agent_gone(h, a);
 			return;
 		}
 		if (a->draining && a->n_jobs == 0) {
@@ -194,8 +195,8 @@ static void registration_takes_effect(struct hub *h, struct agent *a, bool is_ne
 		apply_status(h, a); /* the will of this very connection came first */
 	} else if (is_new_conn) {
 		a->draining = status_counts(a) ? a->status_state == AGENT_DRAINING : a->draining;
-		fleet_up(h, a);
 		resume_jobs(h, a);
+		fleet_up(h, a);
 	} else if (a->life == LIFE_OFFLINE && !a->will_fired) {
 		fleet_up(h, a);
 	} else {

@@ -174,6 +174,10 @@ static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
 		buf_addf(why, "no agent has the model \"%.*s\"; /v1/models lists those there are", SPAN_FMT(s->model));
 		return CODE_MODEL_UNKNOWN;
 	}
+	if (h->is_journal_full) {
+		buf_addf(why, "there is no room left to write jobs down: free some disk space where the hub keeps its state");
+		return CODE_JOURNAL_FULL;
+	}
 	if (h->n_live >= h->config.max_jobs || h->counters.queued >= h->config.queue_max) {
 		buf_addf(why, "%llu jobs are waiting already: try again later", (unsigned long long)h->counters.queued);
 		return CODE_QUEUE_FULL;
@@ -201,7 +205,7 @@ int submit_reply_copy(const struct hub_reply *r, struct span correlation, struct
 }
 
 /* The request without who asks and how it is to be answered: what makes it the same job. */
-static int body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body)
+int submit_body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body)
 {
 	struct submit b = *s;
 	size_t lists = s->n_messages * sizeof(struct turn) + (s->n_stop + s->n_require + s->n_prefer) * sizeof(struct span) +
@@ -236,7 +240,7 @@ static int take_over(struct hub *h, struct job *j, const struct hub_event *ev)
 
 	if (rc < 0)
 		return rc;
-	if (jobs_is_live(j) && !j->is_deaf)
+	if ((jobs_is_live(j) || j->tell_seq != 0) && !j->is_deaf)
 		act_new(h, HUB_ACT_DETACH)->reply = j->reply.to;
 	act_trash(h, j->reply.mem);
 	j->reply = r;
@@ -258,15 +262,20 @@ static void repeated(struct hub *h, struct job *j, const struct hub_event *ev)
 		refuse(h, ev, CODE_RESOURCE_LIMIT_EXCEEDED, &why);
 		return;
 	}
+	if (!is_same_place && journal_took_over(h, j))
+		return;
 	if (!jobs_is_live(j)) {
-		act_end(h, j);
+		if (j->tell_seq == 0) /* else it is told when it is safe */
+			act_end(h, j);
 		return;
 	}
-	if (!j->stream || j->state == HUB_JOB_NEW)
+	if (!j->stream || j->state == HUB_JOB_NEW || j->owes_accepted)
 		return;
 	act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[j->state]);
-	if (!is_same_place && j->n_ids > 0)
-		act_tokens(h, j, 0, 0, 0);
+	if (!is_same_place) {
+		j->shown = (struct mark){ 0 };
+		act_tokens(h, j, journal_mark(j));
+	}
 }
 
 /* ---- a new one ---- */
@@ -303,6 +312,7 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	j->timer.kind = TIMER_JOB;
 	list_init(&j->place);
 	list_init(&j->persist);
+	list_init(&j->telling);
 	return affinity_job(h, j);
 }
 
@@ -321,6 +331,7 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 		free(body);
 		return rc;
 	}
+	j->body = bytes;
 	if (ev->submit->id.n > 0)
 		sha256_of(bytes, j->digest);
 	models_ref(j->model);
@@ -344,7 +355,7 @@ static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why
 		buf_addf(why, "the hub holds as many prompts and answers as it may: try again later");
 		return CODE_QUEUE_FULL;
 	}
-	if (body_copy(h, ev->submit, &body, &bytes) < 0 || job_new(h, ev, body, bytes) < 0) {
+	if (submit_body_copy(h, ev->submit, &body, &bytes) < 0 || job_new(h, ev, body, bytes) < 0) {
 		buf_addf(why, "the hub is out of memory: try again later");
 		return CODE_RESOURCE_LIMIT_EXCEEDED;
 	}
@@ -362,7 +373,7 @@ static struct job *find_known(struct hub *h, const struct hub_event *ev, enum co
 	*ret = CODE_OK;
 	if (j == NULL)
 		return NULL;
-	if (body_copy(h, ev->submit, &body, &bytes) < 0) {
+	if (submit_body_copy(h, ev->submit, &body, &bytes) < 0) {
 		*ret = CODE_RESOURCE_LIMIT_EXCEEDED;
 		return j;
 	}

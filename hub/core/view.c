@@ -32,7 +32,7 @@ static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub
 		.job = span_of(j->id.s),
 		.user = span_of(j->user),
 		.model = span_of(j->model_name),
-		.agent = j->agent != NULL ? span_of(j->agent->id) : SPAN_NONE,
+		.agent = j->agent != NULL ? span_of(j->agent->id) : j->end != NULL ? j->end->receipt.agent : SPAN_NONE,
 		.state = j->state,
 		.attempt = j->attempt,
 		.tokens = j->n_ids,

@@ -41,7 +41,14 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 	switch (a->type) {
 	case HUB_ACT_PERSIST:
 		keep(r, &a->persist.job);
+		keep(r, &a->persist.user);
+		keep(r, &a->persist.key);
+		keep(r, &a->persist.body);
 		r->persist_seq = a->persist.seq;
+		if (a->persist.body.n > 0 || a->persist.kind == HUB_PERSIST_TOLD) {
+			cr_assert_lt(r->n_records, RIG_RECORDS);
+			r->records[r->n_records++] = a->persist;
+		}
 		break;
 	case HUB_ACT_DISPATCH:
 		keep(r, &a->job.job);
@@ -105,6 +112,26 @@ void rig_event(struct rig *r, struct hub_event ev)
 {
 	forget(r);
 	step(r, &ev);
+}
+
+void rig_crash(struct rig *r, const struct hub_config *c, size_t n_records, uint64_t ms)
+{
+	struct hub_config again = *c;
+
+	again.epoch++;
+	r->h = hub_free(r->h);
+	r->now += ms;
+	r->persist_seq = 0;
+	r->n_records = n_records;
+	cr_assert_eq(hub_new(&again, &r->h), 0);
+	forget(r);
+	for (size_t i = 0; i < n_records; i++) {
+		struct hub_record record = r->records[i];
+
+		record.age_ms = ms;
+		step(r, &(struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	}
+	step(r, &(struct hub_event){ .type = HUB_EV_RESTORED });
 }
 
 void rig_persisted(struct rig *r, uint64_t seq)

@@ -8,6 +8,7 @@
 #include "hub.h"
 
 #define RIG_ACTS 8192
+#define RIG_RECORDS 512
 
 struct rig {
 	struct hub *h;
@@ -19,6 +20,8 @@ struct rig {
 	char *memory[RIG_ACTS * 8];
 	size_t n_memory;
 	uint64_t submits;
+	struct hub_record records[RIG_RECORDS]; /* all since rig_init(), in order; only with a journal */
+	size_t n_records;
 };
 
 struct hub_config rig_config(void);
@@ -26,6 +29,8 @@ void rig_init(struct rig *r, const struct hub_config *c); /* begins anew if need
 void rig_fini(struct rig *r);
 void rig_event(struct rig *r, struct hub_event ev);
 void rig_persisted(struct rig *r, uint64_t seq);
+/* The hub dies and starts again with the first n_records of its journal, ms later.  The link is not up yet. */
+void rig_crash(struct rig *r, const struct hub_config *c, size_t n_records, uint64_t ms);
 void rig_simple(struct rig *r, enum hub_event_type type); /* LINK_UP, LINK_DOWN, TICK */
 void rig_pass(struct rig *r, uint64_t ms);                /* to now + ms, with a tick at every deadline on the way */
 
