@@ -74,4 +74,34 @@ def memory_is_measured():
     says(run("footprint", "--jobs", "60", "--warm", "40"), "agent, private memory", "agent, growth")
 
 
+@test
+def latency_through_the_hub_is_compared_with_the_bare_broker():
+    out = run("hub_latency", "--rounds", "1", "--rate", "50", "--jobs", "15", "--agents", "2")
+    says(out, "hub-added latency, 50 jobs/s, p50", "half of what it carries, p99")
+
+
+@test
+def throughput_is_compared_with_the_same_messages():
+    out = run("hub_throughput", "--rounds", "1", "--jobs", "40", "--clients", "4", "--agents", "2")
+    says(out, "job throughput, JSON:", "job throughput, CBOR:", "job throughput, JSON, streams:")
+    for line in out.splitlines():
+        words = line.split()
+        if words[:1] == ["hub"]:
+            hub = words[3:5]
+        if words[:1] == ["relay"]:
+            equal(words[3], hub[0], "messages of a job through the relay, against the hub's")
+            check(abs(int(words[4]) - int(hub[1])) <= 0.01 * int(hub[1]), f"bytes differ: {hub[1]} and {words[4]}")
+
+
+@test
+def a_fleet_registers_at_once_and_all_its_agents_work():
+    out = run("hub_fleet", "--agents", "40", "--seconds", "0.3", "--mass", "300")
+    says(out, "private memory with 40 agents", "300 agents that register at once are listed", "after the hub's restart")
+
+
+@test
+def a_fleet_may_have_a_connection_for_each_agent():
+    says(run("hub_fleet", "--agents", "2", "--seconds", "0.1", "--mass", "50", "--own", "1"), "a connection each")
+
+
 main()
