@@ -6,7 +6,6 @@
 #include "doc.h"
 #include "openai_proto.h"
 
-#define MAX_JOBS 1000 /* shown of the live ones */
 #define MAX_MODELS 4096
 
 /* A list that grows while the core is walked.  Out of memory: it is cut short. */
@@ -38,11 +37,6 @@ static void *list_add(struct list *l)
 static struct list list_of(const struct server *s, size_t size, size_t max)
 {
 	return (struct list){ .size = size, .max = max, .server = s, .now_ms = loop_now_ms(server_loop(s)) };
-}
-
-static uint64_t ago(const struct list *l, uint64_t at_ms)
-{
-	return l->now_ms > at_ms ? l->now_ms - at_ms : 0;
 }
 
 /* ---- /api/v1/agents ---- */
@@ -113,84 +107,99 @@ static void add_heartbeat(const struct heartbeat *h, bool is_there, struct api_a
 	a->uptime_ms = h->uptime_ms;
 }
 
-static void add_agent(void *ctx, const struct hub_agent_view *v)
+static void fill_agent(const struct server *s, const struct hub_agent_view *v, struct api_agent *a)
 {
-	struct list *l = ctx;
-	struct api_agent *a = list_add(l);
+	uint64_t now_ms = loop_now_ms(server_loop(s));
 
-	if (a == NULL)
-		return;
-	a->id = v->id;
-	a->state = v->presence;
-	a->reason = v->reason;
-	a->since_ms = ago(l, v->since_ms);
-	a->seen_ms = ago(l, v->last_seen_ms);
-	a->slots = v->slots;
-	a->in_flight = v->in_flight;
+	*a = (struct api_agent){ .id = v->id,
+		.state = v->presence,
+		.reason = v->reason,
+		.since_ms = now_ms > v->since_ms ? now_ms - v->since_ms : 0,
+		.seen_ms = now_ms > v->last_seen_ms ? now_ms - v->last_seen_ms : 0,
+		.slots = v->slots,
+		.in_flight = v->in_flight,
+		.weight = v->weight,
+		.drained = v->is_drained,
+		.isolated = v->is_isolated,
+		.asked_for = v->is_drained || v->is_isolated ? v->admin_reason : SPAN_NONE };
 	if (v->registration != NULL)
 		add_registration(v->registration, a);
-	add_breakers(l->server, a);
+	add_breakers(s, a);
 	if (v->heartbeat != NULL)
 		add_heartbeat(v->heartbeat, v->presence != HUB_PRESENCE_OFFLINE, a);
 }
 
-static int by_id(const void *a, const void *b)
+static int compare(struct span x, struct span y)
 {
-	struct span x = ((const struct api_agent *)a)->id, y = ((const struct api_agent *)b)->id;
 	int rc = memcmp(x.p, y.p, x.n < y.n ? x.n : y.n);
 
 	return rc != 0 ? rc : (x.n > y.n) - (x.n < y.n);
 }
 
-void api_agents(const struct server *s, struct buf *out)
+static int by_id(const void *a, const void *b)
 {
-	struct list l = list_of(s, sizeof(struct api_agent), SIZE_MAX);
+	return compare(*(const struct span *)a, *(const struct span *)b);
+}
+
+struct agents_search {
+	struct list ids; /* struct span; of those behind the cursor */
+	struct span cursor;
+	uint64_t total;
+};
+
+static void note_id(void *ctx, const struct hub_agent_view *v)
+{
+	struct agents_search *f = ctx;
+	struct span *id = f->cursor.n == 0 || compare(v->id, f->cursor) > 0 ? list_add(&f->ids) : NULL;
+
+	f->total++;
+	if (id != NULL)
+		*id = v->id;
+}
+
+void api_agents(const struct server *s, const struct query *q, struct buf *out)
+{
+	struct agents_search f = { .ids = list_of(s, sizeof(struct span), SIZE_MAX), .cursor = q->cursor };
 	struct api_agents doc = { 0 };
+	struct span *ids;
+	struct api_agent *agents;
 
-	hub_each_agent(server_hub(s), add_agent, &l);
-	if (l.n > 1)
-		qsort(l.items, l.n, l.size, by_id);
-	doc.agents = l.items, doc.n_agents = l.n;
-	doc_add(&api_agents_type, &doc, out);
-	for (size_t i = 0; i < l.n; i++)
-		free((void *)(uintptr_t)doc.agents[i].models);
-	free(l.items);
-}
+	hub_each_agent(server_hub(s), note_id, &f);
+	ids = f.ids.items;
+	if (f.ids.n > 1)
+		qsort(ids, f.ids.n, sizeof(*ids), by_id);
+	doc.n_agents = f.ids.n < q->limit ? f.ids.n : q->limit;
+	doc.agents = agents = calloc(doc.n_agents > 0 ? doc.n_agents : 1, sizeof(*agents));
+	doc.total = f.total;
+	if (doc.n_agents < f.ids.n)
+		doc.next = ids[doc.n_agents - 1];
+	for (size_t i = 0; i < doc.n_agents && agents != NULL; i++) {
+		struct hub_agent_view v;
 
-/* ---- /api/v1/jobs ---- */
-
-static void add_job(void *ctx, const struct hub_job_view *v)
-{
-	struct list *l = ctx;
-	struct api_job *j = v->state < HUB_JOB_DONE ? list_add(l) : NULL;
-
-	if (j == NULL)
-		return;
-	*j = (struct api_job){ .job = v->job,
-		.user = v->user,
-		.model = v->model,
-		.agent = v->agent,
-		.state = v->state,
-		.priority = v->priority,
-		.attempt = v->attempt,
-		.tokens = v->tokens,
-		.age_ms = ago(l, v->submitted_ms) };
-	if (v->deadline_ms != UINT64_MAX) {
-		j->deadline_ms = v->deadline_ms > l->now_ms ? v->deadline_ms - l->now_ms : 0;
-		msg_set(j, API_JOB_DEADLINE);
+		if (hub_find_agent(server_hub(s), ids[i], &v))
+			fill_agent(s, &v, &agents[i]);
 	}
+	if (agents != NULL)
+		doc_add(&api_agents_type, &doc, out);
+	else
+		out->err = ERR_NOMEM;
+	for (size_t i = 0; i < doc.n_agents && agents != NULL; i++)
+		free((void *)(uintptr_t)agents[i].models);
+	free(agents);
+	free(ids);
 }
 
-void api_jobs(const struct server *s, struct buf *out)
+bool api_agent(const struct server *s, struct span id, struct buf *out)
 {
-	struct list l = list_of(s, sizeof(struct api_job), MAX_JOBS);
-	struct api_jobs doc = { 0 };
+	struct hub_agent_view v;
+	struct api_agent a;
 
-	hub_each_job(server_hub(s), add_job, &l);
-	doc.live = l.total;
-	doc.jobs = l.items, doc.n_jobs = l.n;
-	doc_add(&api_jobs_type, &doc, out);
-	free(l.items);
+	if (!hub_find_agent(server_hub(s), id, &v))
+		return false;
+	fill_agent(s, &v, &a);
+	doc_add(&api_agents_type, &(struct api_agents){ .agents = &a, .n_agents = 1, .total = 1 }, out);
+	free((void *)(uintptr_t)a.models);
+	return true;
 }
 
 /* ---- /api/v1/status ---- */

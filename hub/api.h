@@ -2,11 +2,17 @@
 #ifndef HUB_API_H
 #define HUB_API_H
 
+#include "query.h"
 #include "server.h"
 
 void api_status(const struct server *s, struct buf *out);
-void api_agents(const struct server *s, struct buf *out);
-void api_jobs(const struct server *s, struct buf *out);
+/* A page of agents in the order of their names; q->cursor: the last one of the page before. */
+void api_agents(const struct server *s, const struct query *q, struct buf *out);
+/* False, and nothing is written: there is no such agent, or job; the cursor is none. */
+bool api_agent(const struct server *s, struct span id, struct buf *out);
+bool api_jobs(const struct server *s, const struct query *q, struct buf *out);
+bool api_job(const struct server *s, struct span id, struct buf *out);
+void api_admin(const struct server *s, struct buf *out); /* what operators asked of late */
 void api_models(const struct server *s, uint64_t created, struct buf *out); /* OpenAI's list */
 /* False, and nothing is written, when no agent knows it. */
 bool api_model(const struct server *s, struct span id, uint64_t created, struct buf *out);

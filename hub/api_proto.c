@@ -173,6 +173,10 @@ static const struct msg_field agent_fields[] = {
 	MSG_F_UINT(T, uptime_ms, 29, MSG_REQ, ANY),
 	MSG_F_UINT(T, epoch, 30, MSG_REQ, ANY),
 	MSG_F_UINT(T, conn, 31, MSG_REQ, ANY),
+	MSG_F_UINT(T, weight, 32, MSG_REQ, ADMIN_MAX_WEIGHT),
+	MSG_F_BOOL(T, drained, 33, 0),
+	MSG_F_BOOL(T, isolated, 34, 0),
+	MSG_F_TEXT(T, asked_for, 35, 0, ADMIN_MAX_REASON),
 };
 static const struct msg_type agent_type = MSG_TYPE("agent", T, agent_fields);
 #undef T
@@ -180,6 +184,8 @@ static const struct msg_type agent_type = MSG_TYPE("agent", T, agent_fields);
 #define T struct api_agents
 static const struct msg_field agents_fields[] = {
 	MSG_F_SUBS(T, agents, struct api_agent, 1, MSG_REQ, LIST_MAX, &agent_type),
+	MSG_F_UINT(T, total, 2, MSG_REQ, ANY),
+	MSG_F_TEXT(T, next, 3, 0, TEXT_MAX),
 };
 const struct msg_type api_agents_type = MSG_TYPE("api-agents", T, agents_fields);
 #undef T
@@ -196,6 +202,13 @@ static const struct msg_field job_fields[] = {
 	MSG_F_UINT(T, tokens, 8, MSG_REQ, ANY),
 	MSG_F_UINT(T, age_ms, 9, MSG_REQ, ANY),
 	MSG_F_UINT(T, deadline_ms, API_JOB_DEADLINE, 0, ANY),
+	MSG_F_TEXT(T, id, API_JOB_ID, 0, TEXT_MAX),
+	MSG_F_TEXT(T, session, API_JOB_SESSION, 0, TEXT_MAX),
+	MSG_F_UINT(T, ended_ms, API_JOB_ENDED, 0, ANY),
+	MSG_F_ENUM(T, finish_reason, API_JOB_FINISH, 0, FINISH_COUNT, finish_names),
+	MSG_F_TEXT(T, code, API_JOB_CODE, 0, TEXT_MAX),
+	MSG_F_TEXT(T, message, API_JOB_MESSAGE, 0, TEXT_MAX),
+	MSG_F_UINT(T, rests_ms, API_JOB_RESTS, 0, ANY),
 };
 static const struct msg_type api_job_type = MSG_TYPE("job", T, job_fields);
 #undef T
@@ -204,8 +217,37 @@ static const struct msg_type api_job_type = MSG_TYPE("job", T, job_fields);
 static const struct msg_field jobs_fields[] = {
 	MSG_F_UINT(T, live, 1, MSG_REQ, ANY),
 	MSG_F_SUBS(T, jobs, struct api_job, 2, MSG_REQ, LIST_MAX, &api_job_type),
+	MSG_F_TEXT(T, next, 3, 0, TEXT_MAX),
 };
 const struct msg_type api_jobs_type = MSG_TYPE("api-jobs", T, jobs_fields);
+#undef T
+
+#define T struct api_job_story
+static const struct msg_field job_story_fields[] = {
+	MSG_F_SUB(T, job, struct api_job, 1, MSG_REQ, &api_job_type),
+	MSG_F_SUB(T, receipt, struct receipt, 2, MSG_REQ, &receipt_type),
+};
+const struct msg_type api_job_story_type = MSG_TYPE("api-job-story", T, job_story_fields);
+#undef T
+
+#define T struct api_asked
+static const struct msg_field asked_fields[] = {
+	MSG_F_UINT(T, asked_ms, 1, MSG_REQ, ANY),
+	MSG_F_TEXT(T, user, 2, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, verb, 3, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, target, 4, MSG_REQ, TEXT_MAX),
+	MSG_F_UINT(T, value, 5, 0, ANY),
+	MSG_F_TEXT(T, reason, 6, 0, TEXT_MAX),
+	MSG_F_TEXT(T, code, 7, MSG_REQ, TEXT_MAX),
+};
+static const struct msg_type asked_type = MSG_TYPE("asked", T, asked_fields);
+#undef T
+
+#define T struct api_admin
+static const struct msg_field admin_fields[] = {
+	MSG_F_SUBS(T, asked, struct api_asked, 1, MSG_REQ, HUB_ADMIN_KEPT, &asked_type),
+};
+const struct msg_type api_admin_type = MSG_TYPE("api-admin", T, admin_fields);
 #undef T
 
 #define T struct api_load

@@ -106,12 +106,17 @@ struct api_agent {
 	uint64_t memory_total, memory_limit, memory_used; /* as the agent counts it before it loads a model */
 	double load, tokens_per_s;
 	uint64_t tokens_total, jobs_done, jobs_failed, bad_messages, stale_messages, uptime_ms, epoch, conn;
+	uint64_t weight;
+	bool drained, isolated; /* by an operator */
+	struct span asked_for;  /* why */
 };
 
 struct api_agents {
 	uint64_t has;
 	const struct api_agent *agents;
 	size_t n_agents;
+	uint64_t total;   /* agents known */
+	struct span next; /* the cursor of the next page */
 };
 
 struct api_job {
@@ -119,14 +124,39 @@ struct api_job {
 	struct span job, user, model, agent;
 	unsigned state, priority;
 	uint64_t attempt, tokens, age_ms, deadline_ms; /* deadline_ms: left; absent: none */
+	struct span id, session; /* the client's */
+	uint64_t ended_ms;       /* ago */
+	unsigned finish_reason;
+	struct span code, message;
+	uint64_t rests_ms; /* after a failed attempt, from now */
 };
-enum { API_JOB_DEADLINE = 10 };
+enum { API_JOB_DEADLINE = 10, API_JOB_ID, API_JOB_SESSION, API_JOB_ENDED, API_JOB_FINISH, API_JOB_CODE, API_JOB_MESSAGE, API_JOB_RESTS };
 
 struct api_jobs {
 	uint64_t has;
-	uint64_t live; /* all of them; the list may be cut */
+	uint64_t live; /* all of them, whatever is asked for */
 	const struct api_job *jobs;
 	size_t n_jobs;
+	struct span next; /* the cursor of the next page */
+};
+
+struct api_job_story {
+	uint64_t has;
+	struct api_job job;
+	struct receipt receipt;
+};
+
+struct api_asked { /* by an operator */
+	uint64_t has;
+	uint64_t asked_ms; /* ago */
+	struct span user, verb, target, reason, code;
+	uint64_t value;
+};
+
+struct api_admin {
+	uint64_t has;
+	const struct api_asked *asked;
+	size_t n_asked;
 };
 
 struct api_load { /* what is asked, and the answer: that it was passed on */
@@ -134,6 +164,7 @@ struct api_load { /* what is asked, and the answer: that it was passed on */
 	struct span agent, model;
 };
 
-extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_load_type;
+extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_load_type, api_job_story_type,
+	api_admin_type;
 
 #endif

@@ -305,15 +305,69 @@ static void serve_status(struct front *f, struct http_call *c)
 	reply_json(f, c, 200);
 }
 
+static void reply_refused(struct front *f, struct http_call *c, enum code code, const char *why)
+{
+	struct openai_fault fault = openai_fault(code, NULL, NULL, "%s", why);
+
+	reply_fault(f, c, &fault, NULL);
+}
+
+/* False: it was wrong, and is answered. */
+static bool read_query(struct front *f, struct http_call *c, struct query *q)
+{
+	query_init(q);
+	http_each_query(c, query_take, q);
+	if (q->why[0] != '\0')
+		reply_refused(f, c, CODE_BAD_REQUEST, q->why);
+	return q->why[0] == '\0';
+}
+
 static void serve_agents(struct front *f, struct http_call *c)
 {
-	api_agents(f->server, &f->doc);
+	struct query q;
+
+	if (!read_query(f, c, &q))
+		return;
+	api_agents(f->server, &q, &f->doc);
 	reply_json(f, c, 200);
 }
 
 static void serve_jobs(struct front *f, struct http_call *c)
 {
-	api_jobs(f->server, &f->doc);
+	struct query q;
+
+	if (!read_query(f, c, &q))
+		return;
+	if (api_jobs(f->server, &q, &f->doc))
+		reply_json(f, c, 200);
+	else
+		reply_refused(f, c, CODE_BAD_REQUEST, "this \"cursor\" is not one that a page gave");
+}
+
+static struct span behind(const struct http_call *c, const char *prefix)
+{
+	return span_mem(http_path(c).p + strlen(prefix), http_path(c).n - strlen(prefix));
+}
+
+static void serve_one_agent(struct front *f, struct http_call *c)
+{
+	if (api_agent(f->server, behind(c, VERBS_AGENTS), &f->doc))
+		reply_json(f, c, 200);
+	else
+		reply_refused(f, c, CODE_NOT_FOUND, "there is no such agent; GET /api/v1/agents lists them");
+}
+
+static void serve_job(struct front *f, struct http_call *c)
+{
+	if (api_job(f->server, behind(c, VERBS_JOBS), &f->doc))
+		reply_json(f, c, 200);
+	else
+		reply_refused(f, c, CODE_NOT_FOUND, "there is no such job: it was never submitted, or ended long ago");
+}
+
+static void serve_admin(struct front *f, struct http_call *c)
+{
+	api_admin(f->server, &f->doc);
 	reply_json(f, c, 200);
 }
 
@@ -338,15 +392,13 @@ static bool parse_load(struct front *f, struct http_call *c, struct api_load *re
 static void serve_verb(struct front *f, struct http_call *c)
 {
 	const char *why;
-	struct openai_fault fault;
 	struct admin admin;
 	enum code code;
 
 	arena_reset(&f->arena);
 	code = verbs_read(http_path(c), http_body(c), &f->arena, &admin, &why);
 	if (code != CODE_OK) {
-		fault = openai_fault(code, NULL, NULL, "%s", why);
-		reply_fault(f, c, &fault, NULL);
+		reply_refused(f, c, code, why);
 		return;
 	}
 	server_event(f->server,
@@ -422,36 +474,34 @@ static void serve_page(struct front *f, struct http_call *c)
 
 static const struct route {
 	const char *path;
-	bool is_prefix, is_post;
+	enum { WHOLE, PREFIX, LEVEL } match; /* LEVEL: a prefix, with one further level */
+	bool is_post;
 	void (*serve)(struct front *f, struct http_call *c);
 } routes[] = {
-	{ "/v1/chat/completions", false, true, serve_chat },
-	{ "/v1/completions", false, true, serve_completion },
-	{ "/v1/embeddings", false, true, serve_embeddings },
-	{ "/v1/models", false, false, serve_models },
-	{ "/v1/models/", true, false, serve_model },
-	{ "/api/v1/status", false, false, serve_status },
-	{ "/api/v1/agents", false, false, serve_agents },
-	{ VERBS_AGENTS, true, true, serve_agent },
-	{ "/api/v1/jobs", false, false, serve_jobs },
-	{ VERBS_JOBS, true, true, serve_verb },
-	{ "/healthz", false, false, serve_health },
-	{ "/readyz", false, false, serve_ready },
+	{ "/v1/chat/completions", WHOLE, true, serve_chat },
+	{ "/v1/completions", WHOLE, true, serve_completion },
+	{ "/v1/embeddings", WHOLE, true, serve_embeddings },
+	{ "/v1/models", WHOLE, false, serve_models },
+	{ "/v1/models/", PREFIX, false, serve_model },
+	{ "/api/v1/status", WHOLE, false, serve_status },
+	{ "/api/v1/agents", WHOLE, false, serve_agents },
+	{ VERBS_AGENTS, LEVEL, false, serve_one_agent },
+	{ VERBS_AGENTS, PREFIX, true, serve_agent },
+	{ "/api/v1/jobs", WHOLE, false, serve_jobs },
+	{ VERBS_JOBS, LEVEL, false, serve_job },
+	{ VERBS_JOBS, PREFIX, true, serve_verb },
+	{ "/api/v1/admin", WHOLE, false, serve_admin },
+	{ "/healthz", WHOLE, false, serve_health },
+	{ "/readyz", WHOLE, false, serve_ready },
 };
 
-static const struct route *find_route(struct span path)
+static bool path_fits(const struct route *r, struct span path)
 {
-	static const struct route page = { "", false, false, serve_page };
+	size_t n = strlen(r->path);
 
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		size_t n = strlen(routes[i].path);
-
-		if (span_is(path, routes[i].path))
-			return &routes[i];
-		if (routes[i].is_prefix && path.n > n && memcmp(path.p, routes[i].path, n) == 0)
-			return &routes[i];
-	}
-	return page_find(path) != NULL ? &page : NULL;
+	if (r->match == WHOLE || path.n <= n || memcmp(path.p, r->path, n) != 0)
+		return span_is(path, r->path);
+	return r->match == PREFIX || memchr(path.p + n, '/', path.n - n) == NULL;
 }
 
 static bool method_fits(const struct route *r, struct span method)
@@ -459,10 +509,31 @@ static bool method_fits(const struct route *r, struct span method)
 	return r->is_post ? span_is(method, "POST") : span_is(method, "GET") || span_is(method, "HEAD");
 }
 
+/* The one for the method, else one for another, *ret_allow saying for which; NULL: none at all. */
+static const struct route *find_route(struct span path, struct span method, const char **ret_allow)
+{
+	static const struct route page = { "", WHOLE, false, serve_page };
+	const struct route *other = NULL;
+
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		if (!path_fits(&routes[i], path))
+			continue;
+		if (method_fits(&routes[i], method))
+			return &routes[i];
+		*ret_allow = other != NULL ? "GET, HEAD, POST" : routes[i].is_post ? "POST" : "GET, HEAD";
+		other = &routes[i];
+	}
+	if (other != NULL || page_find(path) == NULL)
+		return other;
+	*ret_allow = "GET, HEAD";
+	return &page;
+}
+
 static void on_request(void *ctx, struct http_call *c)
 {
 	struct front *f = ctx;
-	const struct route *r = find_route(http_path(c));
+	const char *allow = "";
+	const struct route *r = find_route(http_path(c), http_method(c), &allow);
 	struct openai_fault fault;
 
 	if (r == NULL) {
@@ -470,9 +541,8 @@ static void on_request(void *ctx, struct http_call *c)
 			"there is nothing at this address; see /, /v1/models and /api/v1/status");
 		reply_fault(f, c, &fault, NULL);
 	} else if (!method_fits(r, http_method(c))) {
-		http_add_header(c, "Allow", r->is_post ? "POST" : "GET, HEAD");
-		fault = openai_fault(
-			CODE_BAD_REQUEST, "method_not_allowed", NULL, "this address takes %s", r->is_post ? "POST" : "GET");
+		http_add_header(c, "Allow", allow);
+		fault = openai_fault(CODE_BAD_REQUEST, "method_not_allowed", NULL, "this address takes %s", allow);
 		openai_fault_doc(&fault, &f->doc);
 		reply_json(f, c, 405);
 	} else if (r->is_post && server_is_stopping(f->server)) {

@@ -92,6 +92,26 @@ struct span http_get_header(const struct http_call *c, const char *name)
 	return span_of(MHD_lookup_connection_value(c->conn, MHD_HEADER_KIND, name));
 }
 
+struct query_walk {
+	bool (*fn)(void *ctx, struct span name, struct span value);
+	void *ctx;
+};
+
+static enum MHD_Result on_query(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	const struct query_walk *w = ctx;
+
+	(void)kind;
+	return w->fn(w->ctx, span_of(name), span_of(value)) ? MHD_YES : MHD_NO;
+}
+
+void http_each_query(const struct http_call *c, bool (*fn)(void *ctx, struct span name, struct span value), void *ctx)
+{
+	struct query_walk w = { fn, ctx };
+
+	MHD_get_connection_values(c->conn, MHD_GET_ARGUMENT_KIND, on_query, &w);
+}
+
 struct span http_body(const struct http_call *c)
 {
 	return buf_span(&c->body);

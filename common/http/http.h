@@ -65,6 +65,8 @@ struct span http_method(const struct http_call *c);
 struct span http_path(const struct http_call *c);                         /* decoded, without the query */
 struct span http_get_header(const struct http_call *c, const char *name); /* only while `request` runs */
 struct span http_body(const struct http_call *c);                         /* likewise */
+/* The query's fields in their order, decoded; likewise.  fn returns false to have no more. */
+void http_each_query(const struct http_call *c, bool (*fn)(void *ctx, struct span name, struct span value), void *ctx);
 void http_set_user(struct http_call *c, void *user);
 void *http_user(const struct http_call *c);
 

@@ -16,6 +16,7 @@
  *   breaker.c  an agent that fails too often at a model gets none of it for a while
  *   journal.c  what is written down of a job, and what waits until it is safe
  *   restore.c  a new run: jobs from the records of the last one
+ *   page.c     jobs, a page at a time
  *   view.c     what pages and tests may see
  *
  * Objects that go in a step are freed at the start of the next one (act_trash), so
@@ -300,6 +301,7 @@ void act_tokens(struct hub *h, struct job *j, struct mark to); /* from those sho
 void act_fill_end(const struct job *j, struct answer *ret);    /* how it ended, but for whom that is told */
 void act_loading(struct hub *h, struct job *j); /* how far the agent is with its model */
 void act_end(struct hub *h, const struct job *j);
+struct receipt act_receipt(const struct job *j);
 /* An own copy of a message: the struct, its lists (`lists` bytes of them) and what its
  * spans point at in one block for free().  *ret_body: the encoded bytes, in it. */
 SHOAL_CHECK int act_copy(
@@ -490,6 +492,10 @@ void breaker_reset(struct hub *h, struct hold *o);
 void breaker_move(struct hold *from, struct hold *to);
 void breaker_free(struct hub *h, struct hold *o);
 void breaker_tick(struct hub *h, struct timer *t);
+
+/* ---- view.c ---- */
+
+struct hub_job_view view_of_job(const struct job *j);
 
 /* ---- admin.c ---- */
 

@@ -17,6 +17,8 @@ static void name_agents(const struct list *jobs)
 			j->agent->is_named = true;
 		if (j->avoid != NULL)
 			j->avoid->is_named = true;
+		if (j->awaits != NULL)
+			j->awaits->is_named = true;
 	}
 }
 
@@ -40,6 +42,7 @@ static void sweep(struct hub *h)
 void forget_agent(struct hub *h, struct agent *a)
 {
 	restore_agent_forgotten(h, a);
+	session_release(h, a);
 	fleet_close(h, a);
 	models_drop(h, a);
 	if (!list_empty(&a->recent)) {

@@ -238,6 +238,13 @@ struct hub_job_view {
 	enum hub_job_state state;
 	uint64_t attempt, tokens, submitted_ms, deadline_ms;
 	unsigned priority;
+	struct span id, session; /* the client's; session: while it lives */
+	uint64_t not_before_ms;  /* waiting after a failed attempt; 0: not */
+	/* ended */
+	uint64_t ended_ms;
+	enum finish finish;
+	enum code code; /* of the end; CODE_OK */
+	struct span message;
 };
 
 /* Why a session's request went to another agent than the one before. */
@@ -285,6 +292,21 @@ void hub_each_session(const struct hub *h, void (*fn)(void *ctx, const struct hu
 struct hub_session_stats hub_session_stats(const struct hub *h);
 void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx);
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx);
+bool hub_find_agent(const struct hub *h, struct span agent, struct hub_agent_view *ret);
+/* ret_receipt->total_ms of a live job is the caller's to say. */
+bool hub_find_job(const struct hub *h, struct span job, struct hub_job_view *ret, struct receipt *ret_receipt);
+
+struct hub_job_filter {
+	unsigned states;                /* bits of enum hub_job_state */
+	struct span user, model, agent; /* empty: any */
+};
+#define HUB_CURSOR_SIZE (PROTO_MAX_ID + 32)
+/* A page of at most `max` jobs: live ones in the order of submission, then ended ones, the last first.  cursor: what the page
+ * before gave, or empty; false: it is none.  ret_next is empty when there is no more; a page may be short, as so
+ * many jobs are looked at and no more. */
+bool hub_page_jobs(const struct hub *h, const struct hub_job_filter *f, struct span cursor, size_t max,
+	void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx, char ret_next[HUB_CURSOR_SIZE]);
+
 /* What operators asked of late, the last first; at_ms of the core's clock. */
 #define HUB_ADMIN_KEPT 64
 struct hub_admin_view {

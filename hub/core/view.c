@@ -1,34 +1,47 @@
 /* view.c - what pages, the API and tests may see of the core. */
 #include "core.h"
 
+static struct hub_agent_view view_of_agent(const struct agent *a)
+{
+	return (struct hub_agent_view){
+		.id = span_of(a->id),
+		.presence = fleet_presence(a),
+		.since_ms = a->since_ms,
+		.last_seen_ms = a->seen_ms,
+		.slots = a->reg != NULL ? a->reg->slots : 0,
+		.in_flight = a->n_jobs,
+		.registration = a->reg,
+		.heartbeat = a->heartbeat,
+		.reason = a->reg != NULL ? span_of(a->reason) : SPAN("never seen"),
+		.weight = admin_weight(a),
+		.is_drained = admin_is_drained(a),
+		.is_isolated = admin_is_isolated(a),
+		.admin_reason = a->note != NULL ? span_of(a->note->reason) : SPAN_NONE,
+	};
+}
+
 void hub_each_agent(const struct hub *h, void (*fn)(void *ctx, const struct hub_agent_view *v), void *ctx)
 {
 	LIST_EACH(l, &h->fleet)
 	{
-		const struct agent *a = CONTAINER(l, struct agent, all);
-		struct hub_agent_view v = {
-			.id = span_of(a->id),
-			.presence = fleet_presence(a),
-			.since_ms = a->since_ms,
-			.last_seen_ms = a->seen_ms,
-			.slots = a->reg != NULL ? a->reg->slots : 0,
-			.in_flight = a->n_jobs,
-			.registration = a->reg,
-			.heartbeat = a->heartbeat,
-			.reason = a->reg != NULL ? span_of(a->reason) : SPAN("never seen"),
-			.weight = admin_weight(a),
-			.is_drained = admin_is_drained(a),
-			.is_isolated = admin_is_isolated(a),
-			.admin_reason = a->note != NULL ? span_of(a->note->reason) : SPAN_NONE,
-		};
+		struct hub_agent_view v = view_of_agent(CONTAINER(l, struct agent, all));
 
 		fn(ctx, &v);
 	}
 }
 
-static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)
+bool hub_find_agent(const struct hub *h, struct span agent, struct hub_agent_view *ret)
 {
-	struct hub_job_view v = {
+	const struct agent *a = fleet_find(h, agent);
+
+	if (a != NULL)
+		*ret = view_of_agent(a);
+	return a != NULL;
+}
+
+struct hub_job_view view_of_job(const struct job *j)
+{
+	return (struct hub_job_view){
 		.job = span_of(j->id.s),
 		.user = span_of(j->user),
 		.model = span_of(j->model_name),
@@ -39,9 +52,32 @@ static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub
 		.submitted_ms = j->submitted_ms,
 		.deadline_ms = j->deadline_ms,
 		.priority = j->priority,
+		.id = span_of(j->key),
+		.session = j->submit != NULL ? j->submit->session : SPAN_NONE,
+		.not_before_ms = j->is_resting ? j->not_before_ms : 0,
+		.ended_ms = j->ended_ms,
+		.finish = j->finish,
+		.code = j->code,
+		.message = j->message != NULL ? span_of(j->message) : SPAN_NONE,
 	};
+}
+
+static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)
+{
+	struct hub_job_view v = view_of_job(j);
 
 	fn(ctx, &v);
+}
+
+bool hub_find_job(const struct hub *h, struct span job, struct hub_job_view *ret, struct receipt *ret_receipt)
+{
+	const struct job *j = jobs_find(h, job);
+
+	if (j == NULL)
+		return false;
+	*ret = view_of_job(j);
+	*ret_receipt = act_receipt(j);
+	return true;
 }
 
 void hub_each_job(const struct hub *h, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)

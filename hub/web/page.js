@@ -183,10 +183,10 @@ function showChoices(models) {
 	if (names.includes(chosen)) select.value = chosen;
 }
 
-function showAgents(list) {
-	fill($("agents"), list.slice(0, SHOWN), (a) => a.id, agentColumns);
-	say("agents-count", list.length ? String(list.length) : "");
-	say("agents-more", list.length > SHOWN ? "and " + (list.length - SHOWN) + " more in /api/v1/agents" : "");
+function showAgents(doc) {
+	fill($("agents"), doc.agents, (a) => a.id, agentColumns);
+	say("agents-count", doc.total ? String(doc.total) : "");
+	say("agents-more", doc.next ? "and " + (doc.total - doc.agents.length) + " more in /api/v1/agents" : "");
 }
 
 function showJobs(doc) {
@@ -221,11 +221,11 @@ function showTrouble(s) {
 async function poll() {
 	clearTimeout(timer);
 	try {
-		const [status, agents, jobs] = await Promise.all([get("/api/v1/status"), get("/api/v1/agents"), get("/api/v1/jobs")]);
+		const [status, agents, jobs] = await Promise.all([get("/api/v1/status"), get("/api/v1/agents?limit=" + SHOWN), get("/api/v1/jobs?limit=" + SHOWN)]);
 		lastHeard = Date.now();
 		document.body.classList.remove("stale");
 		showStatus(status);
-		showAgents(agents.agents);
+		showAgents(agents);
 		showJobs(jobs);
 		showTrouble(status);
 	} catch (e) {
