@@ -235,6 +235,7 @@ extern const char *const hub_job_state_names[];
 
 struct hub_job_view {
 	struct span job, user, model, agent;
+	struct span session; /* empty: none, or it has ended */
 	enum hub_job_state state;
 	uint64_t attempt, tokens, submitted_ms, deadline_ms;
 	unsigned priority;
@@ -251,7 +252,7 @@ struct hub_job_view {
 #define HUB_MOVE_LIST(X)                                                                              \
 	X(NONE, "", "")                                                                               \
 	X(LOST, "lost", "its agent is not online")                                                    \
-	X(DRAIN, "drain", "its agent is draining")                                                    \
+	X(DRAIN, "drain", "its agent is draining, or is to get no new work")                          \
 	X(QUARANTINE, "quarantine", "its agent is in quarantine")                                     \
 	X(CACHE, "cache", "its agent restarted or unloaded the model, and what was computed is gone") \
 	X(FULL, "full", "its agent was at its load cap for longer than computing anew takes")         \

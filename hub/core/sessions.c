@@ -188,7 +188,8 @@ void session_done(struct hub *h, struct job *j)
 
 static uint64_t cap_of(const struct hub *h, const struct hold *o)
 {
-	uint64_t slots = o->agent->reg->slots, cap = slots * h->config.session_max_load / 100;
+	uint64_t slots = o->agent->reg->slots;
+	uint64_t cap = slots * h->config.session_max_load / 100 * admin_weight(o->agent) / 100;
 
 	return cap > 0 ? cap : slots > 0;
 }
@@ -212,7 +213,7 @@ static enum hub_move why_not(const struct hub *h, const struct job *j, const str
 		return HUB_MOVE_QUARANTINE;
 	if (a->life != LIFE_ONLINE)
 		return HUB_MOVE_LOST;
-	if (a->draining)
+	if (a->draining || !a->routable)
 		return HUB_MOVE_DRAIN;
 	if (j->avoid == a && h->now_ms < j->avoid_until_ms)
 		return HUB_MOVE_FAILED;

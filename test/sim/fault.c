@@ -24,6 +24,7 @@ void fault_plan(struct sim *s)
 		k->n_models = 2;
 		k->others = s->seed % 2 == 0 && s->seed % 8 != 0 ? 50 : 10; /* who takes turns finds queues full */
 	}
+	k->forgets_sessions = s->seed % 5 == 2;
 	switch (s->seed % 8) {
 	case 0:
 		k->is_quiet = true;

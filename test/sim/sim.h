@@ -8,6 +8,7 @@
  *   box.c     a box: its agent's life and connection
  *   engine.c  its engine
  *   client.c  clients and what they must see
+ *   sticky.c  conversations and who runs them
  *   operator.c what operators ask of the hub
  *   fault.c   what goes wrong, and when it stops
  *   watch.c   counts failures, to hold the hub to its rules about them
@@ -26,7 +27,10 @@
  *   - a living connection is never taken for a dead one by a will; what the hub holds of an
  *     agent never goes back (world.c)
  *   - an agent that fails at a model again and again gets one job of it at a time (watch.c)
- *   - credits: what agents are said to have in flight is what jobs are assigned
+ *   - credits: what agents are said to have in flight is what jobs are assigned; no attempt
+ *     begins beyond an agent's slots and credit
+ *   - a conversation leaves the agent that computed it only for a cause; what is remembered of
+ *     conversations points at living agents of that life, and is bounded in number and time (sticky.c)
  *   - after the last fault every job ends in bounded time; loss alone costs no attempt */
 #ifndef SIM_H
 #define SIM_H
@@ -76,6 +80,7 @@ struct knobs {                          /* what kind of world it is */
 	bool has_liar;                  /* box 1 forges frames of others' jobs on its own topic */
 	size_t n_models;                /* the first loaded at the start, others when jobs come */
 	uint64_t others;                /* memory that others on each box take, most of the time */
+	bool forgets_sessions;          /* few, and not for long */
 	bool is_quiet;                  /* no faults and no lost QoS 1: every job takes one attempt */
 };
 
@@ -214,6 +219,12 @@ struct cjob {
 
 /* ---- the world ---- */
 
+struct home { /* of a conversation */
+	bool is_known, is_unloaded; /* unloaded: the model was, since */
+	size_t box;
+	uint64_t epoch;
+};
+
 struct record { /* of the journal */
 	uint64_t seq, attempt;
 	char id[ID_LEN + 1];
@@ -236,6 +247,8 @@ struct sim {
 	size_t n_records;
 	uint64_t safe_seq;
 	int answers_due; /* to the operator */
+	struct home homes[SIM_SESSIONS * SIM_MODELS];
+	uint64_t extra_credit, max_sessions, session_ttl_ms;
 	unsigned hub_rules_off, agent_rules_off;
 	bool is_verbose;
 	char why[256];      /* the violation; empty: none */
@@ -293,6 +306,11 @@ void sessions_start(struct sim *s, size_t i); /* a new life of its agent */
 void sessions_act(struct sim *s, size_t i, const struct agent_action *a);
 void sessions_check(struct sim *s, size_t i);
 void sessions_future(struct sim *s, const struct future *f);
+
+/* sticky.c */
+void sticky_begun(struct sim *s, struct span job);                       /* an attempt, in this step */
+void sticky_registered(struct sim *s, const struct hub_agent_view *v); /* the hub may have heard of a change */
+void sticky_check(struct sim *s);
 
 /* client.c */
 void client_init(struct sim *s);

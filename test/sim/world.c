@@ -226,6 +226,8 @@ static void persist(struct sim *s, const struct hub_action *act)
 
 	if (act->persist.kind == HUB_PERSIST_END)
 		return;
+	if (act->persist.kind == HUB_PERSIST_ATTEMPT)
+		sticky_begun(s, act->persist.job);
 	if (s->n_records == sizeof(s->records) / sizeof(s->records[0])) {
 		sim_violation(s, "more attempts than the world can count");
 		return;
@@ -310,6 +312,7 @@ static void check_agent(void *ctx, const struct hub_agent_view *v)
 		return;
 	while (!span_is(v->id, b->id))
 		b++;
+	sticky_registered(s, v);
 	if (is_older(v->registration, b))
 		sim_violation(s, "the hub took an older registration of %s for the newer one", b->id);
 	b->held_epoch = v->registration->epoch;
@@ -374,8 +377,10 @@ void sim_feed_hub(struct sim *s, const struct hub_event *ev)
 		s->lost_seen = hub_counters(s->hub)->agents_lost;
 		hub_each_agent(s->hub, check_agent, s);
 	}
-	if (s->steps % 32 == 0)
+	if (s->steps % 32 == 0) {
 		check_credits(s);
+		sticky_check(s);
+	}
 }
 
 static void decode(struct sim *s, const struct future *f, const struct msg_type *t, enum msg_keys keys, void *ret)
@@ -568,6 +573,11 @@ static void hub_begin(struct sim *s)
 	c.breaker_open_ms = 500;
 	c.breaker_open_max_ms = 3000;
 	c.breaker_window_ms = 2 * ENOUGH_MS; /* what has failed is never forgotten */
+	c.max_sessions = s->knobs.forgets_sessions ? 3 : 1000;
+	c.session_ttl_ms = s->knobs.forgets_sessions ? 2000 : 1000000;
+	s->extra_credit = c.extra_credit;
+	s->max_sessions = c.max_sessions;
+	s->session_ttl_ms = c.session_ttl_ms;
 	c.rules_off = s->hub_rules_off;
 	if (hub_new(&c, &s->hub) < 0)
 		abort();
