@@ -257,6 +257,7 @@ struct hub_job_view {
 	X(CACHE, "cache", "its agent restarted or unloaded the model, and what was computed is gone") \
 	X(FULL, "full", "its agent was at its load cap for longer than computing anew takes")         \
 	X(FAILED, "failed", "its agent had just failed the request")                                  \
+	X(BREAKER, "breaker", "its agent fails at the model and is left alone for a while")           \
 	X(UNFIT, "unfit", "its agent is not one that the request may go to")
 enum hub_move {
 #define X(name, text, sentence) HUB_MOVE_##name,

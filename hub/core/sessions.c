@@ -217,6 +217,8 @@ static enum hub_move why_not(const struct hub *h, const struct job *j, const str
 		return HUB_MOVE_DRAIN;
 	if (j->avoid == a && h->now_ms < j->avoid_until_ms)
 		return HUB_MOVE_FAILED;
+	if (!breaker_lets(o))
+		return HUB_MOVE_BREAKER;
 	return route_fits(h, j, a) ? HUB_MOVE_NONE : HUB_MOVE_UNFIT;
 }
 

@@ -60,6 +60,8 @@ static bool has_cause(const struct found *f)
 	const struct model_info *m = v->registration != NULL ? info_of(v, f->view.model) : NULL;
 	uint64_t cap = v->registration != NULL ? v->registration->slots * v->weight / 100 : 0;
 
+	if (hub_breaker_of(f->s->hub, v->id, f->view.model).state != HUB_BREAKER_CLOSED)
+		return true;
 	if (f->view.attempt > 1 || m == NULL || m->state != MODEL_READY || f->home->is_unloaded)
 		return true;
 	return v->presence != HUB_PRESENCE_ONLINE || v->weight == 0 || v->registration->epoch != f->home->epoch ||
@@ -72,8 +74,10 @@ void sticky_begun(struct sim *s, struct span job)
 	struct home *home = NULL;
 
 	hub_each_job(s->hub, find_job, &f);
-	if (!f.is_found || f.view.state != HUB_JOB_DISPATCHED)
-		return; /* it has gone on in the same step */
+	if (!f.is_found || f.view.state != HUB_JOB_DISPATCHED) {
+		memset(s->homes, 0, sizeof(s->homes)); /* it has ended in the same step: whose it was cannot be seen */
+		return;
+	}
 	if (f.view.session.n > 0)
 		home = &s->homes[(size_t)(f.view.session.p[0] - 'a') * SIM_MODELS + model_of(f.view.model)];
 	f.home = home != NULL && home->is_known ? home : NULL;
