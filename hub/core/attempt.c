@@ -77,10 +77,13 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->first_prob = j->probs.n;
 	j->asked_ms = j->tries = j->n_frames = 0;
 	j->has_token = j->is_loading = false;
+	j->begun_ms = h->now_ms;
+	j->load_ms = 0;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
 	session_begun(h, j);
 	attempt_assign(h, j, a);
+	j->crowd = a->n_jobs;
 	h->counters.attempts++;
 	jobs_await(h, j, HUB_PERSIST_ATTEMPT);
 	if (!RULE(h, JOURNAL_DISPATCH))
@@ -151,6 +154,7 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 
 	h->counters.attempts_failed++;
 	breaker_failed(h, j, code);
+	rates_failed(h, j, code);
 	if (j->sampling.max_tokens > 0 && j->n_ids >= j->sampling.max_tokens) {
 		jobs_done(h, j, FINISH_LENGTH); /* only the word that it is over was lost */
 		return;
@@ -448,7 +452,9 @@ static void on_done(struct hub *h, struct job *j, const struct job_event *e)
 	j->n_tokens = 0;
 	for (size_t i = 0; j->is_embedding && i < j->n_ids; i++)
 		j->n_tokens += j->ids[i];
-	j->agent_wait_ms = e->queue_ms;
+	j->load_ms = rates_load_of(j, e);
+	j->agent_wait_ms = e->queue_ms - j->load_ms;
+	rates_done(h, j, e);
 	session_done(h, j);
 	jobs_done(h, j, e->finish == FINISH_LENGTH ? FINISH_LENGTH : FINISH_STOP);
 }

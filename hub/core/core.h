@@ -10,6 +10,11 @@
  *   route.c    which agent gets which job
  *   affinity.c which agent has computed how much of a prompt
  *   sessions.c conversations stay where they were computed
+ *   filter.c   may this agent have this job; if not, why
+ *   cost.c     how long it would take there
+ *   rates.c    how fast agents are, as measured
+ *   tier.c     sizes of models, and of boxes
+ *   explain.c  the same for people
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
  *   admin.c    what an operator asks of agents and jobs
  *   forget.c   an agent's record goes
@@ -42,12 +47,32 @@ enum timer_kind { TIMER_AGENT, TIMER_JOB, TIMER_BLIND, TIMER_SESSIONS, TIMER_BRE
 
 enum warmth { WARMTH_READY, WARMTH_LOADING, WARMTH_HELD, WARMTH_COUNT }; /* what a job has to wait for */
 
+/* Classes of expected times, half an octave each (cost.c). */
+#define COST_CLASSES 64
+
+enum tier { TIER_BELOW_3B, TIER_3B, TIER_7B, TIER_13B, TIER_30B, TIER_COUNT };
+
+struct rates { /* of a model on an agent: milliseconds, averages in which the newest weighs most; 0: not known */
+	double prefill_ms;         /* a token */
+	double mx, my, mxx, mxy;   /* of decoding: other jobs there, milliseconds a token, and their products */
+	double load_ms, service_ms; /* loading; dispatch to end */
+	double errors;             /* share of attempts that failed, 0 to 1 */
+	unsigned n_prefill, n_decode, n_ends, n_loads;
+};
+
 struct model { /* one name; goes when nobody holds it and no job asks for it */
 	struct node node;
 	struct list all; /* hub.model_list */
 	char name[PROTO_MAX_NAME + 1];
 	struct list holds;                 /* every agent that listed it */
 	struct list rings[WARMTH_COUNT];   /* holds with room now; of ready ones the least recently chosen first */
+	struct list classes[COST_CLASSES]; /* the same holds by expected time */
+	struct list tiers[TIER_COUNT];     /* the ready ones by size of the box */
+	uint64_t class_bits;               /* classes that are not empty */
+	uint64_t last_turn;
+	struct rates rates;                /* over all agents */
+	double prompt_tokens, output_tokens, bytes_per_token; /* of a usual job */
+	unsigned n_usual;
 	struct list queue[PRIORITY_COUNT]; /* jobs waiting, by rank */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
@@ -72,6 +97,11 @@ struct hold { /* one agent lists one model */
 	size_t n_jobs;                 /* given to the agent */
 	struct cache cache;
 	struct breaker *breaker;       /* NULL: it has not failed lately */
+	struct list class, tier;       /* in the model's classes and tiers while in a ring */
+	unsigned class_now, tier_now;
+	uint64_t turn;                 /* when it was chosen last, counted by the model */
+	uint64_t ready_ms, cold_ms;    /* since when it is loaded; since when a job waits for that; 0: not */
+	struct rates rates;
 };
 
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
@@ -111,6 +141,7 @@ struct agent {
 	enum life life;
 	enum gone gone;
 	bool has_status, will_fired, draining, quarantined, routable, open, stale_told, is_named;
+	bool is_behind; /* it tells of a life whose registration is not here yet */
 	char id[PROTO_MAX_ID + 1], reason[64];
 };
 
@@ -217,6 +248,9 @@ struct job {
 	size_t asked_index, n_frames;
 	struct early_end *early_end; /* NULL: none */
 	uint64_t load_percent;       /* the last it told */
+	uint64_t begun_ms, load_ms;  /* load_ms: of its wait there, what the load took */
+	size_t crowd;                /* jobs its agent had when this one came, itself too */
+	bool was_cold, began_load;   /* the model was not loaded there; nobody else's job waited for it */
 	bool has_token, is_loading, lingers;     /* lingers: ended here, the agent has not confirmed */
 
 	/* the end */
@@ -327,7 +361,7 @@ enum hub_presence fleet_presence(const struct agent *a);
 
 static inline bool fleet_has_room(const struct hub *h, const struct agent *a)
 {
-	return a->reg->slots > 0 && a->n_jobs < a->reg->slots + h->config.extra_credit;
+	return a->reg->slots > 0 && (!RULE(h, ROOM) || a->n_jobs < a->reg->slots + h->config.extra_credit);
 }
 
 /* ---- presence.c ---- */
@@ -343,7 +377,6 @@ struct model *models_find(const struct hub *h, struct span name);
 /* The one a request means: by name, and without a name the only one there is. */
 struct model *models_asked(const struct hub *h, struct span name);
 struct model *models_ref(struct model *m);
-struct hold *models_hold(const struct agent *a, const struct model *m); /* NULL: it does not list it */
 void models_unref(struct hub *h, struct model *m);
 struct model *models_get(struct hub *h, struct span name); /* made if need be, and referred to; NULL: no memory */
 /* The agent's holds follow its registration; it must be closed. */
@@ -353,11 +386,15 @@ void models_count(struct agent *a, bool is_routable); /* in n_able and n_coming,
 /* In the rings, or not, each as it has room. */
 void models_open(const struct hub *h, struct agent *a, bool is_open);
 void models_job(struct agent *a, const struct model *m, bool is_given); /* to it, or over */
+struct hold *models_hold(const struct agent *a, const struct model *m); /* NULL: it does not list it */
+bool models_has_room(const struct hub *h, const struct hold *o); /* for one more of it; the agent's own room aside */
+void models_place(const struct hub *h, struct agent *a); /* its expected times have changed */
 uint64_t models_slots(const struct hold *o); /* jobs of this model the agent runs at once */
 enum warmth models_warmth(const struct hold *o);
 
 /* ---- submit.c ---- */
 
+size_t submit_prompt_bytes(const struct submit *s);
 void submit_event(struct hub *h, const struct hub_event *ev);
 /* An own copy of a request, without who asks; *ret_body: its encoded bytes, in the same block. */
 SHOAL_CHECK int submit_body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body);
@@ -429,7 +466,52 @@ void restore_agent_gone(struct hub *h, struct agent *a);
 void restore_agent_forgotten(struct hub *h, struct agent *a);
 void restore_give_up(struct hub *h, struct job *j);
 
+/* ---- filter.c ---- */
+
+/* A job that looks for an agent, with what it will take. */
+struct ask {
+	struct job *j; /* NULL: a usual one of the model */
+	enum hub_policy policy;
+	double prompt, output; /* tokens, as expected */
+	uint64_t left_ms;      /* to its deadline; UINT64_MAX: none */
+};
+
+/* Whether the agent could have the job, its room aside, and if not why: HUB_REASON_OUTRANKED is yes.
+ * filter_job() is for one that stands in its model's rings; filter_all() for any, o NULL where it
+ * does not list the model. */
+enum hub_reason filter_job(const struct hub *h, const struct ask *ask, const struct hold *o);
+enum hub_reason filter_all(const struct hub *h, const struct ask *ask, const struct agent *a, const struct hold *o);
+bool filter_is_routable(const struct hub *h, const struct agent *a);
+size_t filter_labels(const struct agent *a, const struct span *labels, size_t n); /* how many it has */
+
+/* ---- cost.c ---- */
+
+struct ask cost_ask(const struct hub *h, struct job *j);
+double cost_first_ms(const struct hub *h, const struct ask *ask, const struct hold *o);    /* at best, to the first token */
+double cost_expected_ms(const struct hub *h, const struct ask *ask, const struct hold *o); /* to the last */
+/* The same with what speaks against the agent: what policy cost compares. */
+double cost_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
+unsigned cost_class(const struct hub *h, const struct hold *o); /* of a usual job of the model */
+
+/* ---- rates.c ---- */
+
+uint64_t rates_load_of(const struct job *j, const struct job_event *done); /* of its wait at the agent the load's part */
+void rates_done(struct hub *h, const struct job *j, const struct job_event *done);
+void rates_failed(struct hub *h, const struct job *j, enum code code);
+double rates_prefill_ms(const struct hold *o);
+double rates_decode_ms(const struct hold *o, double others); /* a token, beside so many other jobs */
+double rates_load_ms(const struct hold *o);
+double rates_service_ms(const struct hold *o);
+
+/* ---- tier.c ---- */
+
+enum tier tier_of_model(const struct model_info *m);
+enum tier tier_of_agent(const struct agent *a);
+
 /* ---- route.c ---- */
+
+/* What the job's policy compares: the least is chosen. */
+double route_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
 
 bool route_job(struct hub *h, struct job *j); /* finds an agent with room, or false */
 void route_offers(struct hub *h);             /* agents that have got room look for work */

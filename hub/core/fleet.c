@@ -90,7 +90,7 @@ enum hub_presence fleet_presence(const struct agent *a)
 
 void fleet_refresh(struct hub *h, struct agent *a)
 {
-	bool is_routable = a->life == LIFE_ONLINE && !a->draining && !a->quarantined && admin_allows(h, a);
+	bool is_routable = filter_is_routable(h, a);
 	bool is_open = is_routable && fleet_has_room(h, a);
 
 	if (is_routable != a->routable)
@@ -98,6 +98,7 @@ void fleet_refresh(struct hub *h, struct agent *a)
 	models_open(h, a, is_open);
 	a->routable = is_routable;
 	a->open = is_open;
+	models_place(h, a);
 	if ((is_open || !list_empty(&a->waiters)) && list_empty(&a->offer))
 		list_add_tail(&h->offers, &a->offer);
 }

@@ -31,7 +31,8 @@ void hub_config_defaults(struct hub_config *c)
 {
 	*c = (struct hub_config){
 		.epoch = 1,
-		.policy = HUB_LEAST_LOADED,
+		.policy = HUB_COST,
+		.penalties = { .heat = 100, .battery = 50, .metered = 100, .errors = 400, .prefer = 100 },
 		.max_agents = 100000,
 		.max_jobs = 100000,
 		.queue_max = 10000,
@@ -103,7 +104,7 @@ static void sane(struct hub_config *c)
 	if (c->breaker_open_max_ms < c->breaker_open_ms)
 		c->breaker_open_max_ms = c->breaker_open_ms;
 	if (c->policy >= HUB_POLICY_COUNT)
-		c->policy = HUB_LEAST_LOADED;
+		c->policy = HUB_COST;
 }
 
 int hub_new(const struct hub_config *config, struct hub **ret)

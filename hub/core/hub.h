@@ -14,7 +14,8 @@
 
 struct hub;
 
-#define HUB_POLICY_LIST(X) X(ROUND_ROBIN, "round_robin") X(LEAST_LOADED, "least_loaded")
+#define HUB_POLICY_LIST(X) X(ROUND_ROBIN, "round_robin") X(LEAST_LOADED, "least_loaded") \
+	X(HARDWARE_AWARE, "hardware_aware") X(COST, "cost")
 enum hub_policy {
 #define X(name, text) HUB_##name,
 	HUB_POLICY_LIST(X)
@@ -22,6 +23,14 @@ enum hub_policy {
 	HUB_POLICY_COUNT
 };
 extern const char *const hub_policy_names[]; /* NULL-terminated */
+
+/* By how many per cent an agent counts as slower than it is. */
+#define HUB_PENALTY_LIST(X) X(heat) X(battery) X(metered) X(errors) X(prefer)
+struct hub_penalties {
+#define X(name) uint64_t name;
+	HUB_PENALTY_LIST(X)
+#undef X
+};
 
 /* What is written down before it counts.  OFF: nothing outlives the hub, records have no body. */
 #define HUB_JOURNAL_LIST(X) X(OFF, "off") X(ASYNC, "async") X(SYNC, "sync")
@@ -35,6 +44,7 @@ enum hub_journal {
 struct hub_config { /* copied; times in ms */
 	uint64_t seed, epoch;
 	enum hub_policy policy;
+	struct hub_penalties penalties; /* of policy cost */
 	uint64_t max_agents, max_jobs; /* live jobs */
 	uint64_t queue_max;            /* waiting jobs: more are refused with QUEUE_FULL */
 	uint64_t max_ended;            /* ended jobs remembered for repeated ids */
@@ -78,6 +88,9 @@ enum hub_rule {
 	HUB_RULE_STATUS = 1 << 8,      /* a will of another (epoch, conn) does not count */
 	HUB_RULE_REGISTRATION = 1 << 9, /* an older registration does not overwrite a newer one */
 	HUB_RULE_FULL = 1 << 10,       /* a full queue costs a job no attempt */
+	HUB_RULE_ROOM = 1 << 15,       /* no agent has more jobs than its slots and extra_credit */
+	HUB_RULE_AVOID = 1 << 16,      /* the agent that just failed a job is not asked while there are others */
+	HUB_RULE_OFFER = 1 << 17,      /* an agent that has got room looks for work */
 	HUB_RULE_LOAD_CAP = 1 << 18,   /* sessions load no agent beyond its cap */
 	HUB_RULE_STICKY = 1 << 19,     /* a session stays while its agent can take it */
 	HUB_RULE_CACHE = 1 << 20,      /* … and the agent is what it was: no restart, no unload */
@@ -322,6 +335,51 @@ void hub_each_admin(const struct hub *h, void (*fn)(void *ctx, const struct hub_
 /* An agent takes jobs of some model, if it has to load it first. */
 bool hub_is_serving(const struct hub *h);
 void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct model_info *m, uint64_t n_ready), void *ctx);
+/* Why an agent gets a job, or does not: name, code in receipts, and what it means to people.
+ * In the order of the questions: the first that holds is the answer. */
+#define HUB_REASON_LIST(X)                                                                             \
+	X(CHOSEN, "chosen", "it has the job, or would be given it")                                    \
+	X(OUTRANKED, "outranked", "it could take the job, but another one is a better choice")         \
+	X(BLIND, "hub_blind", "the hub does not see the fleet at the moment and gives nobody work")    \
+	X(NEVER_SEEN, "never_seen", "it has not registered since the hub started")                     \
+	X(QUARANTINED, "quarantined", "two boxes have its id; give one of them another and restart both") \
+	X(OFFLINE, "offline", "it is not connected")                                                   \
+	X(STALE_EPOCH, "stale_epoch", "it has been restarted and its new registration is not here yet") \
+	X(SUSPECT, "suspect", "its heartbeats are missing")                                            \
+	X(DRAINING, "draining", "it finishes what it has and takes nothing new")                       \
+	X(MODEL_ABSENT, "model_absent", "it does not have the model")                                  \
+	X(MODEL_FAILED, "model_failed", "it could not load the model")                                 \
+	X(MODEL_QUARANTINED, "model_quarantined", "the model's engine died too often there")           \
+	X(LABEL_MISSING, "label_missing", "it lacks a label that the job requires")                    \
+	X(TOO_BIG, "too_big", "the model needs more memory than the box may use")                      \
+	X(DEADLINE, "deadline", "it could not begin to answer before the deadline")                    \
+	X(JUST_FAILED, "just_failed", "it has just failed this job: others are asked first")           \
+	X(NO_SLOTS, "no_slots", "it offers no slots for the model at the moment")                      \
+	X(SLOTS_FULL, "slots_full", "all its slots are taken")                                         \
+	X(MODEL_FULL, "model_full", "all its slots for the model are taken")
+enum hub_reason {
+#define X(name, code, text) HUB_REASON_##name,
+	HUB_REASON_LIST(X)
+#undef X
+	HUB_REASON_COUNT
+};
+extern const char *const hub_reason_codes[], *const hub_reason_texts[];
+
+struct hub_route_view { /* one agent, seen by one job */
+	struct span agent;
+	enum hub_reason reason;
+	double expected_ms; /* to the end of the answer; 0: no idea, as it has not the model */
+	double score;       /* what the policy compares: the least is chosen */
+	uint64_t cached;    /* prompt tokens it is thought to have computed */
+};
+
+/* Asks every agent of the fleet; not for each job.  NOT_FOUND: no such job, or it has ended;
+ * MODEL_UNKNOWN.  Of a request: as if it were made now. */
+enum code hub_explain_job(
+	const struct hub *h, struct span job, void (*fn)(void *ctx, const struct hub_route_view *v), void *ctx);
+enum code hub_explain_submit(const struct hub *h, const struct submit *s,
+	void (*fn)(void *ctx, const struct hub_route_view *v), void *ctx);
+
 /* Whether HUB_EV_LOAD would reach anyone: CODE_OK; NOT_FOUND: no such agent; NO_AGENT: it, or the hub, is not
  * connected; MODEL_UNKNOWN: it is not configured for that model. */
 enum code hub_can_load(const struct hub *h, struct span agent, struct span model);

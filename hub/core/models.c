@@ -2,7 +2,9 @@
  *
  * Each model keeps rings of the holds whose agent can take one more job of it now: where it
  * is ready, is being loaded, or would have to be.  The ready one chosen longest ago is first.  So routing never looks at the
- * whole fleet: an agent enters and leaves the rings of its own few models when its room changes. */
+ * whole fleet: an agent enters and leaves the rings of its own few models when its room changes.
+ * The same holds stand in two more orders: by expected time (policy cost), the ready ones by
+ * the size of their box (policy hardware_aware). */
 #include "core.h"
 
 #include <stdlib.h>
@@ -47,6 +49,10 @@ struct model *models_get(struct hub *h, struct span name)
 		list_init(&m->rings[w]);
 	for (unsigned p = 0; p < PRIORITY_COUNT; p++)
 		list_init(&m->queue[p]);
+	for (unsigned i = 0; i < COST_CLASSES; i++)
+		list_init(&m->classes[i]);
+	for (unsigned t = 0; t < TIER_COUNT; t++)
+		list_init(&m->tiers[t]);
 	list_add_tail(&h->model_list, &m->all);
 	table_add(&h->models, table_hash(h->hash_seed, name), &m->node);
 	return models_ref(m);
@@ -67,11 +73,20 @@ void models_unref(struct hub *h, struct model *m)
 	free(m);
 }
 
+static void leave(struct hold *o)
+{
+	list_del(&o->ring);
+	list_del(&o->tier);
+	list_del(&o->class);
+	if (list_empty(&o->model->classes[o->class_now]))
+		o->model->class_bits &= ~(UINT64_C(1) << o->class_now);
+}
+
 void models_drop(struct hub *h, struct agent *a)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		list_del(&a->holds[i].of_model);
-		list_del(&a->holds[i].ring);
+		leave(&a->holds[i]);
 		affinity_cache_drop(h, &a->holds[i]);
 		breaker_free(h, &a->holds[i]);
 		models_unref(h, a->holds[i].model);
@@ -93,8 +108,11 @@ void models_job(struct agent *a, const struct model *m, bool is_given)
 {
 	struct hold *o = models_hold(a, m);
 
-	if (o != NULL)
-		o->n_jobs += is_given ? 1 : (size_t)-1;
+	if (o == NULL)
+		return;
+	o->n_jobs += is_given ? 1 : (size_t)-1;
+	if (o->n_jobs == 0)
+		o->cold_ms = 0;
 }
 
 /* What was computed stays as long as the model stays loaded. */
@@ -115,6 +133,21 @@ static void count_jobs(struct agent *a)
 	models_job(a, CONTAINER(l, struct job, place)->model, true);
 }
 
+/* What was learned about the model on this box holds on, also over a restart. */
+static void inherit(const struct hub *h, const struct agent *a, struct hold *o)
+{
+	const struct hold *old = models_hold(a, o->model);
+	bool is_ready = o->info->state == MODEL_READY;
+
+	if (old == NULL) {
+		o->ready_ms = is_ready ? h->now_ms : 0;
+		return;
+	}
+	o->rates = old->rates;
+	o->ready_ms = !is_ready ? 0 : old->ready_ms > 0 ? old->ready_ms : h->now_ms;
+	o->cold_ms = is_ready ? 0 : old->cold_ms;
+}
+
 int models_set(struct hub *h, struct agent *a)
 {
 	const struct registration *r = a->reg;
@@ -133,6 +166,9 @@ int models_set(struct hub *h, struct agent *a)
 		o->info = &r->models[i];
 		inherit_cache(h, models_hold(a, o->model), o);
 		list_init(&o->ring);
+		list_init(&o->class);
+		list_init(&o->tier);
+		inherit(h, a, o);
 		list_add_tail(&o->model->holds, &o->of_model);
 		if (models_hold(a, o->model) != NULL)
 			breaker_move(models_hold(a, o->model), o);
@@ -186,16 +222,55 @@ void models_count(struct agent *a, bool is_routable)
 	}
 }
 
+bool models_has_room(const struct hub *h, const struct hold *o)
+{
+	return is_serving(o) && (!RULE(h, ROOM) || o->n_jobs < models_slots(o) + h->config.extra_credit);
+}
+
+static void enter(struct hold *o)
+{
+	o->turn = ++o->model->last_turn;
+	list_add_tail(&o->model->rings[models_warmth(o)], &o->ring);
+}
+
+/* Last in its class and tier, unless it stands there already. */
+static void place(const struct hub *h, struct hold *o, enum tier tier)
+{
+	unsigned class = cost_class(h, o);
+
+	if (list_empty(&o->class) || class != o->class_now) {
+		list_del(&o->class);
+		if (list_empty(&o->model->classes[o->class_now]))
+			o->model->class_bits &= ~(UINT64_C(1) << o->class_now);
+		o->class_now = class;
+		o->model->class_bits |= UINT64_C(1) << class;
+		list_add_tail(&o->model->classes[class], &o->class);
+	}
+	if (models_warmth(o) != WARMTH_READY || (!list_empty(&o->tier) && o->tier_now == tier))
+		return;
+	list_del(&o->tier);
+	o->tier_now = tier;
+	list_add_tail(&o->model->tiers[tier], &o->tier);
+}
+
+void models_place(const struct hub *h, struct agent *a)
+{
+	enum tier tier = a->open ? tier_of_agent(a) : TIER_BELOW_3B;
+
+	for (size_t i = 0; i < a->n_holds; i++)
+		if (!list_empty(&a->holds[i].ring))
+			place(h, &a->holds[i], tier);
+}
+
 void models_open(const struct hub *h, struct agent *a, bool is_open)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
-		bool has_room = is_open && is_serving(o) && o->n_jobs < models_slots(o) + h->config.extra_credit &&
-				breaker_lets(o);
+		bool has_room = is_open && models_has_room(h, o) && breaker_lets(o);
 
 		if (has_room && list_empty(&o->ring))
-			list_add_tail(&o->model->rings[models_warmth(o)], &o->ring);
+			enter(o);
 		if (!has_room)
-			list_del(&o->ring);
+			leave(o);
 	}
 }

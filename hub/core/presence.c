@@ -110,11 +110,16 @@ void presence_heartbeat(struct hub *h, const struct hub_event *ev)
 		return;
 	if (is_news(a, b))
 		ask_who(h, a, b);
+	if (a->reg != NULL && b->epoch > a->reg->epoch && !a->is_behind) {
+		a->is_behind = true;
+		fleet_refresh(h, a);
+	}
 	if (a->reg == NULL || b->epoch != a->reg->epoch || b->conn != a->reg->conn) {
 		h->counters.status_stale++;
 		return;
 	}
 	heartbeat_keep(h, a, b);
+	models_place(h, a);
 	if (a->life != LIFE_OFFLINE)
 		fleet_seen(h, a);
 	else if (!a->will_fired)
@@ -240,7 +245,7 @@ void presence_registration(struct hub *h, const struct hub_event *ev)
 	}
 	if (a->quarantined && !is_new_life)
 		return;
-	a->quarantined = false;
+	a->quarantined = a->is_behind = false;
 	if (is_new_life) {
 		a->draining = false;
 		fleet_down(h, a, "restarted");

@@ -4,95 +4,205 @@
  * got room looks for a job.  Between steps no waiting job fits any agent with room, so each
  * side only ever looks at the other's list for its own models.
  *
- * round_robin takes the head of the model's ring of ready agents: the one chosen longest ago.  least_loaded
- * takes the smallest (jobs + 1) / slots among the first ROUTE_SCAN of the ring, which is
- * exact for fleets up to that size and a choice of many beyond it (M. Mitzenmacher, "The
- * Power of Two Choices in Randomized Load Balancing", 2001: two already do most of it);
- * equals are taken in turn because the chosen one goes to the ring's end.
+ * A decision looks at no more than ROUTE_SCAN agents that could take the job, which stand in
+ * an order that suits the policy, and takes the one with the least score:
+ *
+ *   round_robin     the head of the model's ring of ready agents: chosen longest ago
+ *   least_loaded    the smallest (jobs + 1) / slots of the first of that ring: exact for fleets up to
+ *                   that size, and a choice of many beyond it (M. Mitzenmacher, "The Power of Two
+ *                   Choices in Randomized Load Balancing", 2001: two already do most of it)
+ *   hardware_aware  the smallest box that is large enough for the model, so that large ones stay free
+ *                   for what needs them; among equals the least loaded
+ *   cost            the least expected time (cost.c).  The agents stand in classes by it, and the best
+ *                   classes are looked at first, so that the fast ones among 10,000 are found however few
+ *                   they are; within a class the look goes round.  Of those within a twentieth of
+ *                   the best two are drawn and the less loaded one is taken, lest a wrong estimate draw
+ *                   everything to one agent
  *
  * An agent that would have to load the model first is taken only when no ready one has room;
  * then one that is loading it already before one that would begin, and always the same, so
- * that a burst of jobs fills one agent instead of loading the model on all. */
+ * that a burst of jobs fills one agent instead of loading the model on all.  But cost decides that
+ * by time as well. */
 #include "core.h"
 
 #define ROUTE_SCAN 64
+#define CLASS_SCAN 16     /* of one class of expected times */
+#define AS_GOOD 1.05      /* scores so near the best are equal to it */
+#define WARM_FIRST 1e15   /* all policies but cost: ready before loading before held */
+#define PREFER_FIRST 1e12 /* … then more of the labels that are preferred */
+#define UNFIT 100         /* hardware_aware: a box that is too small for the model */
 
-static const char *const route_names[] = { [HUB_ROUND_ROBIN] = "round_robin", [HUB_LEAST_LOADED] = "least_loaded" };
-
-static size_t labels_matching(const struct agent *a, const struct span *labels, size_t n)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < a->reg->n_labels; k++)
-			if (span_eq(labels[i], a->reg->labels[k])) {
-				found++;
-				break;
-			}
-	return found;
-}
-
-/* Room aside.  The agent that failed the job last is the last choice, not none. */
-static bool fits(const struct hub *h, const struct job *j, const struct agent *a)
-{
-	const struct submit *s = j->submit;
-
-	if (j->avoid == a && h->now_ms < j->avoid_until_ms && j->model->n_serving > 1)
-		return false;
-	return s->n_require == 0 || labels_matching(a, s->require, s->n_require) == s->n_require;
-}
-
-bool route_fits(const struct hub *h, const struct job *j, const struct agent *a)
-{
-	return fits(h, j, a);
-}
-
-struct choice {
+struct candidate {
 	struct hold *hold;
-	size_t preferred;
+	double score, expected_ms;
 };
 
-static bool is_better(bool by_load, const struct agent *a, size_t preferred, const struct choice *than)
-{
-	const struct agent *b = than->hold->agent;
+struct look { /* the agents one decision looks at */
+	struct ask ask;
+	struct candidate at[ROUTE_SCAN];
+	size_t n;
+};
 
-	if (preferred != than->preferred)
-		return preferred > than->preferred;
-	if (!by_load)
-		return false;
-	return (a->n_jobs + 1) * b->reg->slots < (b->n_jobs + 1) * a->reg->slots;
+/* ---- what policies compare ---- */
+
+static double load_of(const struct agent *a)
+{
+	return (double)(a->n_jobs + 1) / (double)(a->reg->slots > 0 ? a->reg->slots : 1);
 }
 
-static struct hold *choose_from(const struct hub *h, const struct job *j, enum warmth warmth)
+static double tier_score(const struct hold *o)
 {
-	bool by_load = warmth == WARMTH_READY && h->config.policy == HUB_LEAST_LOADED;
-	const struct submit *s = j->submit;
-	struct choice best = { 0 };
-	size_t seen = 0;
+	unsigned needed = tier_of_model(o->info), has = tier_of_agent(o->agent);
 
-	LIST_EACH(l, &j->model->rings[warmth])
+	return (has >= needed ? has - needed : UNFIT + needed - has) * 1e6 + load_of(o->agent);
+}
+
+double route_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms)
+{
+	const struct submit *s = ask->j->submit;
+	double score = WARM_FIRST * models_warmth(o);
+
+	if (ask->policy == HUB_COST)
+		return cost_score(h, ask, o, expected_ms);
+	if (s->n_prefer > 0)
+		score += PREFER_FIRST * (double)(s->n_prefer - filter_labels(o->agent, s->prefer, s->n_prefer));
+	if (models_warmth(o) != WARMTH_READY)
+		return score; /* in the order of the ring */
+	switch (ask->policy) {
+	case HUB_ROUND_ROBIN: return score + (double)o->turn;
+	case HUB_HARDWARE_AWARE: return score + tier_score(o);
+	default: return score + load_of(o->agent);
+	}
+}
+
+/* ---- who is looked at ---- */
+
+static void consider(const struct hub *h, struct look *l, struct hold *o)
+{
+	struct candidate *c = &l->at[l->n];
+
+	if (l->n == ROUTE_SCAN || filter_job(h, &l->ask, o) != HUB_REASON_OUTRANKED)
+		return;
+	c->hold = o;
+	c->expected_ms = cost_expected_ms(h, &l->ask, o);
+	c->score = route_score(h, &l->ask, o, c->expected_ms);
+	l->n++;
+}
+
+static void look_at_ring(const struct hub *h, struct look *l, enum warmth warmth)
+{
+	bool is_first_enough = l->ask.policy == HUB_ROUND_ROBIN && l->ask.j->submit->n_prefer == 0;
+
+	LIST_EACH(it, &l->ask.j->model->rings[warmth])
 	{
-		struct hold *o = CONTAINER(l, struct hold, ring);
-		size_t preferred;
-
-		if (!fits(h, j, o->agent))
-			continue;
-		preferred = labels_matching(o->agent, s->prefer, s->n_prefer);
-		if (best.hold == NULL || is_better(by_load, o->agent, preferred, &best))
-			best = (struct choice){ o, preferred };
-		if (++seen == ROUTE_SCAN || (!by_load && s->n_prefer == 0))
+		consider(h, l, CONTAINER(it, struct hold, ring));
+		if (l->n == ROUTE_SCAN || (l->n > 0 && (is_first_enough || warmth != WARMTH_READY)))
 			break;
 	}
-	return best.hold;
 }
 
-static struct hold *choose(const struct hub *h, const struct job *j)
+static enum tier model_tier(const struct model *m)
 {
-	struct hold *o = NULL;
+	return list_empty(&m->holds) ? TIER_BELOW_3B : tier_of_model(CONTAINER(m->holds.next, struct hold, of_model)->info);
+}
 
-	for (unsigned w = 0; o == NULL && w < WARMTH_COUNT; w++)
-		o = choose_from(h, j, (enum warmth)w);
-	return o;
+/* From the smallest that is large enough up; then downwards. */
+static void look_at_tiers(const struct hub *h, struct look *l)
+{
+	struct model *m = l->ask.j->model;
+	unsigned needed = model_tier(m);
+
+	for (unsigned k = 0; k < TIER_COUNT && l->n == 0; k++) {
+		unsigned t = needed + k < TIER_COUNT ? needed + k : TIER_COUNT - 1 - k;
+
+		LIST_EACH(it, &m->tiers[t])
+		{
+			consider(h, l, CONTAINER(it, struct hold, tier));
+			if (l->n == ROUTE_SCAN)
+				break;
+		}
+	}
+}
+
+/* The ring's head moves behind the last one looked at: next time others are. */
+static void look_at_class(const struct hub *h, struct look *l, struct list *ring)
+{
+	size_t end = l->n + CLASS_SCAN;
+
+	LIST_EACH(it, ring)
+	{
+		consider(h, l, CONTAINER(it, struct hold, class));
+		if (l->n < end && l->n < ROUTE_SCAN)
+			continue;
+		list_del(ring);
+		list_add_after(it, ring);
+		return;
+	}
+}
+
+static void look_at_classes(const struct hub *h, struct look *l)
+{
+	struct model *m = l->ask.j->model;
+	struct hold *near[AFFINITY_HITS];
+	size_t n_near = affinity_holds(h, l->ask.j, near);
+
+	for (size_t i = 0; i < n_near; i++)
+		if (!list_empty(&near[i]->ring))
+			consider(h, l, near[i]);
+	for (uint64_t bits = m->class_bits; bits != 0 && l->n < ROUTE_SCAN; bits &= bits - 1)
+		look_at_class(h, l, &m->classes[__builtin_ctzll(bits)]);
+}
+
+static void look(const struct hub *h, struct look *l)
+{
+	if (l->ask.policy == HUB_COST) {
+		look_at_classes(h, l);
+		return;
+	}
+	if (l->ask.policy == HUB_HARDWARE_AWARE)
+		look_at_tiers(h, l);
+	for (unsigned w = 0; l->n == 0 && w < WARMTH_COUNT; w++)
+		look_at_ring(h, l, (enum warmth)w);
+}
+
+/* ---- who is taken ---- */
+
+static bool is_less_loaded(const struct hold *a, const struct hold *b)
+{
+	double x = load_of(a->agent), y = load_of(b->agent);
+
+	return x != y ? x < y : a->turn < b->turn;
+}
+
+static struct candidate *two_choices(struct hub *h, struct look *l, struct candidate *best)
+{
+	size_t equal[ROUTE_SCAN], n = 0;
+	struct candidate *a, *b;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->at[i].score <= best->score * AS_GOOD)
+			equal[n++] = i;
+	if (n < 2)
+		return best;
+	a = &l->at[equal[rng_below(&h->rng, n)]];
+	b = &l->at[equal[rng_below(&h->rng, n)]];
+	return is_less_loaded(b->hold, a->hold) ? b : a;
+}
+
+static struct hold *choose(struct hub *h, struct job *j)
+{
+	struct look l;
+	struct candidate *best = NULL;
+
+	l.n = 0;
+	l.ask = cost_ask(h, j);
+	look(h, &l);
+	for (size_t i = 0; i < l.n; i++)
+		if (best == NULL || l.at[i].score < best->score)
+			best = &l.at[i];
+	if (best != NULL && l.ask.policy == HUB_COST)
+		best = two_choices(h, &l, best);
+	return best != NULL ? best->hold : NULL;
 }
 
 static void give(struct hub *h, struct job *j, struct hold *o)
@@ -103,13 +213,21 @@ static void give(struct hub *h, struct job *j, struct hold *o)
 
 	o = home != NULL ? home : o;
 	is_ready = models_warmth(o) == WARMTH_READY;
-	why = home != NULL ? "session" : j->model->n_serving == 1 ? "only" : is_ready ? route_names[h->config.policy] : "cold";
+	why = home != NULL		     ? "session"
+	      : j->model->n_serving == 1 ? "only"
+	      : is_ready		     ? hub_policy_names[h->config.policy]
+					     : "cold";
 
 	list_del(&o->ring);
 	if (is_ready)
 		list_add_tail(&j->model->rings[WARMTH_READY], &o->ring);
 	else
 		list_add_head(&j->model->rings[models_warmth(o)], &o->ring);
+	o->turn = ++j->model->last_turn;
+	j->was_cold = !is_ready;
+	j->began_load = !is_ready && o->cold_ms == 0;
+	if (j->began_load)
+		o->cold_ms = h->now_ms;
 	attempt_begin(h, j, o->agent, why);
 }
 
@@ -134,6 +252,20 @@ bool route_job(struct hub *h, struct job *j)
 
 static const enum priority by_rank[] = { PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
 
+static bool fits(const struct hub *h, struct job *j, const struct hold *o)
+{
+	struct ask ask = cost_ask(h, j);
+
+	return filter_job(h, &ask, o) == HUB_REASON_OUTRANKED;
+}
+
+bool route_fits(const struct hub *h, struct job *j, const struct agent *a)
+{
+	const struct hold *o = models_hold(a, j->model);
+
+	return o != NULL && fits(h, j, o);
+}
+
 static struct job *first_fitting(const struct hub *h, const struct hold *o, size_t *ret_priority)
 {
 	for (size_t p = 0; p < PRIORITY_COUNT; p++) {
@@ -141,7 +273,7 @@ static struct job *first_fitting(const struct hub *h, const struct hold *o, size
 		{
 			struct job *j = CONTAINER(l, struct job, place);
 
-			if (!fits(h, j, o->agent))
+			if (!fits(h, j, o))
 				continue;
 			*ret_priority = p;
 			return j;
@@ -152,7 +284,7 @@ static struct job *first_fitting(const struct hub *h, const struct hold *o, size
 
 static bool offer(struct hub *h, struct agent *a)
 {
-	struct hold *best_hold = NULL;
+	struct hold *best_hold = NULL, *better = NULL;
 	struct job *best = NULL;
 	size_t best_priority = 0;
 
@@ -171,9 +303,9 @@ static bool offer(struct hub *h, struct agent *a)
 	}
 	if (best == NULL)
 		return false;
-	if (models_warmth(best_hold) != WARMTH_READY)
-		best_hold = choose(h, best); /* of all that have got room: one that is warm, if there is one */
-	give(h, best, best_hold);
+	if (models_warmth(best_hold) != WARMTH_READY || h->config.policy == HUB_COST)
+		better = choose(h, best); /* of all that have got room */
+	give(h, best, better != NULL ? better : best_hold);
 	return true;
 }
 
@@ -198,7 +330,7 @@ void route_offers(struct hub *h)
 
 		if (!a->routable)
 			session_release(h, a);
-		while (a->open && !h->is_blind && (offer_waiting(h, a) || offer(h, a)))
+		while (RULE(h, OFFER) && a->open && !h->is_blind && (offer_waiting(h, a) || offer(h, a)))
 			;
 		list_del(&a->offer);
 	}
@@ -216,7 +348,7 @@ bool route_is_possible(const struct job *j)
 	{
 		const struct agent *a = CONTAINER(l, struct hold, of_model)->agent;
 
-		if (a->routable && labels_matching(a, j->submit->require, j->submit->n_require) == j->submit->n_require)
+		if (a->routable && filter_labels(a, j->submit->require, j->submit->n_require) == j->submit->n_require)
 			return true;
 	}
 	return false;

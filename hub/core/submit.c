@@ -31,7 +31,7 @@ static void refuse(struct hub *h, const struct hub_event *ev, enum code code, st
 
 /* ---- is it valid ---- */
 
-static size_t prompt_bytes(const struct submit *s)
+size_t submit_prompt_bytes(const struct submit *s)
 {
 	size_t n = s->prompt.n;
 
@@ -64,7 +64,7 @@ static enum code check_input(const struct submit *s, struct buf *why)
 
 static enum code check_prompt(const struct submit *s, struct buf *why)
 {
-	size_t bytes = prompt_bytes(s);
+	size_t bytes = submit_prompt_bytes(s);
 
 	if (s->prompt.n > 0 && s->n_messages > 0) {
 		buf_addf(why, "there are both a prompt and messages: send one of the two");
@@ -351,7 +351,7 @@ static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why
 	struct submit *body;
 	struct span bytes;
 
-	if (!has_memory(h, sizeof(struct job) + prompt_bytes(ev->submit) + ev->submit->grammar.n)) {
+	if (!has_memory(h, sizeof(struct job) + submit_prompt_bytes(ev->submit) + ev->submit->grammar.n)) {
 		buf_addf(why, "the hub holds as many prompts and answers as it may: try again later");
 		return CODE_QUEUE_FULL;
 	}

@@ -555,7 +555,7 @@ static void hub_begin(struct sim *s)
 
 	hub_config_defaults(&c);
 	c.seed = s->seed;
-	c.policy = s->seed % 2 ? HUB_ROUND_ROBIN : HUB_LEAST_LOADED;
+	c.policy = s->seed % HUB_POLICY_COUNT;
 	c.attempts_max = 8;
 	c.accept_timeout_ms = 400;
 	c.silence_ms = 500;
