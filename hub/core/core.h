@@ -516,7 +516,7 @@ double route_score(const struct hub *h, const struct ask *ask, const struct hold
 bool route_job(struct hub *h, struct job *j); /* finds an agent with room, or false */
 void route_offers(struct hub *h);             /* agents that have got room look for work */
 bool route_is_possible(const struct job *j);  /* is there anyone it may wait for */
-bool route_fits(const struct hub *h, const struct job *j, const struct agent *a); /* room aside */
+bool route_fits(const struct hub *h, struct job *j, const struct agent *a); /* room aside */
 
 /* ---- affinity.c ---- */
 
@@ -543,7 +543,7 @@ void session_leave(struct hub *h, struct job *j); /* its end */
 void session_begun(struct hub *h, struct job *j); /* an attempt, at j->agent */
 void session_done(struct hub *h, struct job *j);
 /* Where the job's session belongs, when that can take it now; else NULL. */
-struct hold *session_hold(const struct hub *h, const struct job *j);
+struct hold *session_hold(const struct hub *h, struct job *j);
 /* Lets the job wait for its session's agent alone, if that is worth it. */
 bool session_wait(struct hub *h, struct job *j);
 void session_unwait(struct job *j); /* no longer; it is in no list then */

@@ -5,7 +5,7 @@
  * rate, each from rates.c.  That is what receipts tell.
  *
  * Policy cost compares that time times what speaks against the agent: heat, battery, a metered
- * link, recent errors, labels that are preferred and not there; a load counts twice, as it also
+ * link, recent errors, an operator's weight, labels that are preferred and not there; a load counts twice, as it also
  * takes memory and time from others.
  *
  * So that no decision looks at a whole fleet, the agents that have room stand in classes by the
@@ -133,6 +133,8 @@ double cost_score(const struct hub *h, const struct ask *ask, const struct hold 
 	bool begins_load = o->info->state == MODEL_HELD && o->n_jobs == 0;
 	double ms = expected_ms + (begins_load ? load_left_ms(h, o) : 0);
 
+	if (admin_weight(o->agent) > 0)
+		ms *= (double)ADMIN_MAX_WEIGHT / admin_weight(o->agent);
 	return ms * box_factor(h, o) * (ask->j != NULL ? prefer_factor(h, ask, o->agent) : 1);
 }
 

@@ -55,6 +55,8 @@ static enum hub_reason filter_agent(const struct hub *h, const struct agent *a)
 		return HUB_REASON_QUARANTINED;
 	if (a->reg == NULL)
 		return HUB_REASON_NEVER_SEEN;
+	if (admin_is_isolated(a))
+		return HUB_REASON_ISOLATED;
 	if (h->is_blind)
 		return HUB_REASON_BLIND;
 	if (a->life == LIFE_OFFLINE)
@@ -63,7 +65,9 @@ static enum hub_reason filter_agent(const struct hub *h, const struct agent *a)
 		return HUB_REASON_STALE_EPOCH;
 	if (a->life == LIFE_SUSPECT)
 		return HUB_REASON_SUSPECT;
-	return a->draining ? HUB_REASON_DRAINING : HUB_REASON_OUTRANKED;
+	if (a->draining || admin_is_drained(a))
+		return HUB_REASON_DRAINING;
+	return admin_weight(a) == 0 ? HUB_REASON_WEIGHT_ZERO : HUB_REASON_OUTRANKED;
 }
 
 static enum hub_reason filter_model(const struct hold *o)

@@ -343,10 +343,12 @@ void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct mode
 	X(BLIND, "hub_blind", "the hub does not see the fleet at the moment and gives nobody work")    \
 	X(NEVER_SEEN, "never_seen", "it has not registered since the hub started")                     \
 	X(QUARANTINED, "quarantined", "two boxes have its id; give one of them another and restart both") \
+	X(ISOLATED, "isolated", "an operator has put it in quarantine")                                \
 	X(OFFLINE, "offline", "it is not connected")                                                   \
 	X(STALE_EPOCH, "stale_epoch", "it has been restarted and its new registration is not here yet") \
 	X(SUSPECT, "suspect", "its heartbeats are missing")                                            \
 	X(DRAINING, "draining", "it finishes what it has and takes nothing new")                       \
+	X(WEIGHT_ZERO, "weight_zero", "an operator has given it the weight 0")                         \
 	X(MODEL_ABSENT, "model_absent", "it does not have the model")                                  \
 	X(MODEL_FAILED, "model_failed", "it could not load the model")                                 \
 	X(MODEL_QUARANTINED, "model_quarantined", "the model's engine died too often there")           \

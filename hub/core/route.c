@@ -47,7 +47,9 @@ struct look { /* the agents one decision looks at */
 
 static double load_of(const struct agent *a)
 {
-	return (double)(a->n_jobs + 1) / (double)(a->reg->slots > 0 ? a->reg->slots : 1);
+	uint64_t slots = a->reg->slots > 0 ? a->reg->slots : 1, weight = admin_weight(a) > 0 ? admin_weight(a) : 1;
+
+	return (double)(a->n_jobs + 1) / (double)slots * ADMIN_MAX_WEIGHT / (double)weight;
 }
 
 static double tier_score(const struct hold *o)

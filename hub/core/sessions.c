@@ -202,7 +202,7 @@ static bool has_room(const struct hub *h, const struct hold *o)
 }
 
 /* Room aside, why its agent cannot take it; NONE: it can. */
-static enum hub_move why_not(const struct hub *h, const struct job *j, const struct hold *o)
+static enum hub_move why_not(const struct hub *h, struct job *j, const struct hold *o)
 {
 	const struct agent *a;
 
@@ -227,7 +227,7 @@ static struct hold *home_of(const struct hub *h, const struct job *j)
 	return j->session != NULL && RULE(h, STICKY) ? affinity_hold(h, j->session->cache) : NULL;
 }
 
-struct hold *session_hold(const struct hub *h, const struct job *j)
+struct hold *session_hold(const struct hub *h, struct job *j)
 {
 	struct hold *o = home_of(h, j);
 
