@@ -77,7 +77,6 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->first_prob = j->probs.n;
 	j->asked_ms = j->tries = j->n_frames = 0;
 	j->has_token = j->is_loading = false;
-	j->begun_ms = h->now_ms;
 	j->load_ms = 0;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;

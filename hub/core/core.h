@@ -248,7 +248,7 @@ struct job {
 	size_t asked_index, n_frames;
 	struct early_end *early_end; /* NULL: none */
 	uint64_t load_percent;       /* the last it told */
-	uint64_t begun_ms, load_ms;  /* load_ms: of its wait there, what the load took */
+	uint64_t load_ms;            /* of its wait there, what the load took */
 	size_t crowd;                /* jobs its agent had when this one came, itself too */
 	bool was_cold, began_load;   /* the model was not loaded there; nobody else's job waited for it */
 	bool has_token, is_loading, lingers;     /* lingers: ended here, the agent has not confirmed */

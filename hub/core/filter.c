@@ -94,6 +94,8 @@ enum hub_reason filter_all(const struct hub *h, const struct ask *ask, const str
 
 	if (r == HUB_REASON_OUTRANKED)
 		r = filter_model(o);
+	if (r == HUB_REASON_OUTRANKED && !breaker_lets(o))
+		r = HUB_REASON_BREAKER_OPEN;
 	if (r == HUB_REASON_OUTRANKED)
 		r = filter_job(h, ask, o);
 	return r == HUB_REASON_OUTRANKED ? filter_room(h, a, o) : r;

@@ -352,6 +352,7 @@ void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct mode
 	X(MODEL_ABSENT, "model_absent", "it does not have the model")                                  \
 	X(MODEL_FAILED, "model_failed", "it could not load the model")                                 \
 	X(MODEL_QUARANTINED, "model_quarantined", "the model's engine died too often there")           \
+	X(BREAKER_OPEN, "breaker_open", "the model failed too often there and rests for a while")      \
 	X(LABEL_MISSING, "label_missing", "it lacks a label that the job requires")                    \
 	X(TOO_BIG, "too_big", "the model needs more memory than the box may use")                      \
 	X(DEADLINE, "deadline", "it could not begin to answer before the deadline")                    \
