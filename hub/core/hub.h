@@ -248,7 +248,6 @@ extern const char *const hub_job_state_names[];
 
 struct hub_job_view {
 	struct span job, user, model, agent;
-	struct span session; /* empty: none, or it has ended */
 	enum hub_job_state state;
 	uint64_t attempt, tokens, submitted_ms, deadline_ms;
 	unsigned priority;

@@ -46,7 +46,6 @@ struct hub_job_view view_of_job(const struct job *j)
 		.user = span_of(j->user),
 		.model = span_of(j->model_name),
 		.agent = j->agent != NULL ? span_of(j->agent->id) : j->end != NULL ? j->end->receipt.agent : SPAN_NONE,
-		.session = j->submit != NULL ? j->submit->session : SPAN_NONE,
 		.state = j->state,
 		.attempt = j->attempt,
 		.tokens = j->n_ids,
