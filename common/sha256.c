@@ -2,14 +2,33 @@
 
 #include <assert.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 
 struct sha256; /* an EVP_MD_CTX by another name: OpenSSL stays in this file */
+
+/* OpenSSL looks an algorithm up by its name whenever EVP_sha256() is used, which takes longer than to hash a kilobyte.
+ * Looked up once, for the life of the process. */
+static const EVP_MD *algorithm(void)
+{
+	static _Atomic(EVP_MD *) known;
+	EVP_MD *md = atomic_load(&known), *none = NULL;
+
+	if (md != NULL)
+		return md;
+	md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (md == NULL)
+		return EVP_sha256();
+	if (atomic_compare_exchange_strong(&known, &none, md))
+		return md;
+	EVP_MD_free(md); /* another thread was faster */
+	return none;
+}
 
 struct sha256 *sha256_new(void)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 
-	if (ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+	if (ctx != NULL && EVP_DigestInit_ex(ctx, algorithm(), NULL) != 1) {
 		EVP_MD_CTX_free(ctx);
 		return NULL;
 	}
@@ -41,7 +60,7 @@ struct sha256 *sha256_free(struct sha256 *h)
 
 void sha256_of(struct span s, uint8_t ret[SHA256_SIZE])
 {
-	int ok = EVP_Digest(s.p, s.n, ret, NULL, EVP_sha256(), NULL);
+	int ok = EVP_Digest(s.p, s.n, ret, NULL, algorithm(), NULL);
 
 	assert(ok == 1);
 	(void)ok;
