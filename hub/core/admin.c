@@ -46,7 +46,7 @@ void admin_load(struct hub *h, const struct hub_event *ev)
 
 /* ---- what was asked ---- */
 
-static struct admin_note *note_of(struct agent *a)
+struct admin_note *admin_note(struct agent *a)
 {
 	if (a->note == NULL) {
 		a->note = calloc(1, sizeof(*a->note));
@@ -62,27 +62,18 @@ static void note_who(struct admin_note *n, const struct hub_event *ev)
 	(void)span_copy(ev->admin->reason, n->reason, sizeof(n->reason));
 }
 
-/* Told, kept for those who look, and answered. */
-static void conclude(struct hub *h, const struct hub_event *ev, enum code code, struct buf *text)
+/* For those who look, and in the log. */
+static void note_asked(struct hub *h, const struct hub_event *ev, enum code code)
 {
 	struct admin_entry *e = &h->admin_log[h->n_admin++ % HUB_ADMIN_KEPT];
 	struct span target = ev->admin->verb == ADMIN_CANCEL ? ev->admin->job : ev->admin->agent;
-	struct hub_action *act = act_new(h, HUB_ACT_ADMIN);
 
 	*e = (struct admin_entry){ .at_ms = h->now_ms, .value = ev->admin->value, .verb = ev->admin->verb, .code = code };
-	(void)span_copy(ev->user, e->user, sizeof(e->user));
+	(void)span_copy(ev->user, e->user, sizeof(e->user)); /* lengths were checked */
 	(void)span_copy(target, e->target, sizeof(e->target));
 	(void)span_copy(ev->admin->reason, e->reason, sizeof(e->reason));
 	HUB_SAY(h, SAY_NOTICE, "admin: %s asks: %s %s%s%s%s: %s", e->user, admin_verb_names[e->verb], e->target,
 		e->reason[0] != '\0' ? " (" : "", e->reason, e->reason[0] != '\0' ? ")" : "", code_name(code));
-	act->reply = ev->reply;
-	act->answer.type = code == CODE_OK ? ANSWER_DONE : ANSWER_ERROR;
-	act->answer.job = ev->admin->job;
-	act->answer.correlation = ev->admin->correlation;
-	act->answer.message = buf_span(text);
-	if (code != CODE_OK)
-		act->answer.code = span_of(code_name(code));
-	act_trash(h, text->p);
 }
 
 /* ---- draining ---- */
@@ -115,13 +106,16 @@ void admin_heard(struct hub *h, struct agent *a, bool is_draining, bool is_beat)
 		return;
 	if (is_draining == (n->wish == WISH_DRAIN)) {
 		n->is_followed |= !is_beat;
-		if (n->wish == WISH_RESUME && !is_beat)
-			set_wish(h, a, WISH_NONE);
+		if (n->wish != WISH_RESUME || is_beat)
+			return;
+		set_wish(h, a, WISH_NONE);
+		(void)admin_keep(h, a);
 	} else if (!n->is_followed) {
 		tell(h, a);
 	} else if (is_beat && !a->draining) {
 		HUB_SAY(h, SAY_NOTICE, "agent %s was resumed at its own button: the operator's drain is over", a->id);
 		set_wish(h, a, WISH_NONE);
+		(void)admin_keep(h, a);
 	}
 }
 
@@ -247,7 +241,8 @@ static enum code cancel(struct hub *h, const struct hub_event *ev, struct buf *t
 	return CODE_OK;
 }
 
-static enum code of_agent(struct hub *h, const struct hub_event *ev, struct buf *text)
+/* ret_seq: of the record that must be safe before this is answered. */
+static enum code of_agent(struct hub *h, const struct hub_event *ev, struct buf *text, uint64_t *ret_seq)
 {
 	static enum code (*const verbs[ADMIN_VERB_COUNT])(
 		struct hub *, struct agent *, const struct hub_event *, struct buf *) = {
@@ -259,26 +254,30 @@ static enum code of_agent(struct hub *h, const struct hub_event *ev, struct buf 
 		[ADMIN_FORGET] = forget,
 	};
 	struct agent *a = fleet_find(h, ev->admin->agent);
+	enum code code;
 
 	if (a == NULL) {
 		buf_addf(text, "there is no agent %.*s; `shoal agents` lists them", SPAN_FMT(ev->admin->agent));
 		return CODE_NOT_FOUND;
 	}
-	if (note_of(a) == NULL) {
+	if (admin_note(a) == NULL) {
 		buf_addf(text, "the hub is out of memory: try again later");
 		return CODE_RESOURCE_LIMIT_EXCEEDED;
 	}
-	return verbs[ev->admin->verb](h, a, ev, text);
+	code = verbs[ev->admin->verb](h, a, ev, text);
+	if (code == CODE_OK && ev->admin->verb != ADMIN_FORGET)
+		*ret_seq = admin_keep(h, a);
+	return code;
 }
 
 void admin_event(struct hub *h, const struct hub_event *ev)
 {
-	struct buf text = BUF_INIT(512);
+	struct buf text = BUF_INIT(1024);
+	uint64_t seq = 0;
+	enum code code = ev->admin->verb == ADMIN_CANCEL ? cancel(h, ev, &text) : of_agent(h, ev, &text, &seq);
 
-	if (ev->admin->verb == ADMIN_CANCEL)
-		conclude(h, ev, cancel(h, ev, &text), &text);
-	else
-		conclude(h, ev, of_agent(h, ev, &text), &text);
+	note_asked(h, ev, code);
+	admin_answer(h, ev, seq, code, &text);
 }
 
 void hub_each_admin(const struct hub *h, void (*fn)(void *ctx, const struct hub_admin_view *v), void *ctx)

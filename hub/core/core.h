@@ -17,6 +17,7 @@
  *   explain.c  the same for people
  *   attempt.c  one try on one agent: the fence, gaps, tokens, failure
  *   admin.c    what an operator asks of agents and jobs
+ *   admin_keep.c … over another run, and their answers
  *   forget.c   an agent's record goes
  *   breaker.c  an agent that fails too often at a model gets none of it for a while
  *   journal.c  what is written down of a job, and what waits until it is safe
@@ -296,6 +297,8 @@ struct hub {
 	/* operators */
 	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
 	uint64_t n_admin;
+	struct list asking;    /* whose answers wait for their record */
+	size_t n_asking;
 	struct list forgotten; /* agents that only ended jobs still name */
 	/* sessions and caches */
 	struct table sessions, caches, prefixes;
@@ -583,6 +586,7 @@ struct hub_job_view view_of_job(const struct job *j);
 
 void admin_load(struct hub *h, const struct hub_event *ev);
 void admin_event(struct hub *h, const struct hub_event *ev);
+struct admin_note *admin_note(struct agent *a); /* made if need be; NULL: no memory */
 /* The agent has said whether it drains; is_beat: in a heartbeat, which is the later word than its status. */
 void admin_heard(struct hub *h, struct agent *a, bool is_draining, bool is_beat);
 void admin_new_life(struct hub *h, struct agent *a); /* it has registered with another epoch */
@@ -601,6 +605,14 @@ static inline bool admin_is_isolated(const struct agent *a)
 {
 	return a->note != NULL && a->note->is_isolated;
 }
+
+/* admin_keep.c */
+uint64_t admin_keep(struct hub *h, const struct agent *a); /* the record's number */
+void admin_restore(struct hub *h, const struct hub_record *r);
+/* Takes text.  When seq is safe; 0: now. */
+void admin_answer(struct hub *h, const struct hub_event *ev, uint64_t seq, enum code code, struct buf *text);
+void admin_safe(struct hub *h, uint64_t seq);
+void admin_free(struct hub *h);
 
 /* forget.c: an offline agent's record goes; jobs that name it still may */
 void forget_agent(struct hub *h, struct agent *a);

@@ -60,6 +60,7 @@ void forget_agent(struct hub *h, struct agent *a)
 	a->reg = NULL;
 	a->heartbeat = NULL;
 	a->note = NULL;
+	(void)admin_keep(h, a);
 	act_new(h, HUB_ACT_FORGET)->agent = span_of(a->id);
 	list_add_tail(&h->forgotten, &a->all);
 	sweep(h);

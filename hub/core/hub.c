@@ -111,7 +111,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 {
 	struct hub *h = calloc(1, sizeof(*h));
 	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
-		&h->forgotten, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers,
+		&h->forgotten, &h->asking, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers,
 		&h->telling };
 	int rc;
 
@@ -147,6 +147,7 @@ struct hub *hub_free(struct hub *h)
 	jobs_free(h, CONTAINER(l, struct job, all));
 	LIST_EACH(l, &h->fleet)
 	fleet_free(h, CONTAINER(l, struct agent, all));
+	admin_free(h);
 	LIST_EACH(l, &h->forgotten)
 	fleet_free(h, CONTAINER(l, struct agent, all));
 	session_drop_all(h);
@@ -181,7 +182,10 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;
 	case HUB_EV_ADMIN: admin_event(h, ev); break;
 	case HUB_EV_LOAD: admin_load(h, ev); break;
-	case HUB_EV_PERSISTED: jobs_persisted(h, ev); break;
+	case HUB_EV_PERSISTED:
+		jobs_persisted(h, ev);
+		admin_safe(h, ev->seq);
+		break;
 	case HUB_EV_RESTORE: restore_event(h, ev); break;
 	case HUB_EV_RESTORED: restore_done(h); break;
 	case HUB_EV_KNOWN: journal_known(h, ev); break;

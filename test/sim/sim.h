@@ -246,9 +246,9 @@ struct sim {
 	struct record records[2048];
 	size_t n_records;
 	uint64_t safe_seq;
-	int answers_due; /* to the operator */
 	struct home homes[SIM_SESSIONS * SIM_MODELS];
 	uint64_t extra_credit, max_sessions, session_ttl_ms;
+	unsigned answers_due; /* to the operator */
 	unsigned hub_rules_off, agent_rules_off;
 	bool is_verbose;
 	char why[256];      /* the violation; empty: none */

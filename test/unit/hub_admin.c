@@ -284,3 +284,60 @@ Test(admin, the_last_things_asked_are_kept_with_who_asked_and_how_it_went)
 		  s.first.verb == ADMIN_DRAIN && s.first.at_ms == r.now);
 	rig_fini(&r);
 }
+
+/* ---- another run ---- */
+
+Test(admin, what_operators_want_outlives_the_hub)
+{
+	struct hub_config c = rig_config();
+
+	c.journal = HUB_JOURNAL_SYNC;
+	rig_init(&r, &c);
+	for (size_t i = 0; i < 3; i++)
+		rig_agent(&r, (const char *[]){ "a", "b", "c" }[i], 1, 1, 1);
+	ok(ADMIN_DRAIN, "a");
+	must(rig_admin(&r, (struct admin){ .verb = ADMIN_QUARANTINE, .agent = SPAN("b"), .reason = SPAN("smells") }),
+		CODE_OK);
+	must(weight("c", 0), CODE_OK);
+	rig_crash(&r, &c, r.n_records, 1000);
+	rig_simple(&r, HUB_EV_LINK_UP);
+	cr_assert_eq(rig_presence(&r, "a"), HUB_PRESENCE_OFFLINE);
+	rig_agent(&r, "a", 1, 1, 1);
+	cr_assert_eq(rig_controls(&r, CONTROL_DRAIN), 1, "it may have missed it");
+	rig_agent(&r, "b", 1, 1, 1);
+	rig_agent(&r, "c", 1, 1, 1);
+	cr_assert(rig_presence(&r, "a") == HUB_PRESENCE_DRAINING && rig_presence(&r, "b") == HUB_PRESENCE_QUARANTINED);
+	cr_assert(span_is(rig_agent_view(&r, "b").admin_reason, "smells") && rig_agent_view(&r, "c").weight == 0);
+	rig_submit(&r, rig_request("", false));
+	cr_assert_eq(rig_count(&r, HUB_ACT_DISPATCH), 0);
+	ok(ADMIN_RELEASE, "b");
+	must(weight("c", 100), CODE_OK);
+	cr_assert_eq(r.records[r.n_records - 1].body.n, 0, "nothing is left to be kept of it");
+	rig_fini(&r);
+}
+
+Test(admin, an_answer_waits_until_its_record_is_safe)
+{
+	struct hub_config c = rig_config();
+	struct admin drain = { .verb = ADMIN_DRAIN, .agent = SPAN("a"), .correlation = SPAN("c1") };
+	struct hub_event ev = {
+		.type = HUB_EV_ADMIN, .user = SPAN("ops"), .reply = { .topic = SPAN("t") }, .admin = &drain
+	};
+
+	c.journal = HUB_JOURNAL_SYNC;
+	rig_init(&r, &c);
+	rig_agent(&r, "a", 1, 1, 1);
+	r.hold_persist = true;
+	rig_event(&r, ev);
+	cr_assert_eq(rig_count(&r, HUB_ACT_ADMIN), 0);
+	cr_assert_eq(rig_presence(&r, "a"), HUB_PRESENCE_DRAINING, "it holds already");
+	rig_persisted(&r, r.persist_seq);
+	cr_assert_eq(rig_count(&r, HUB_ACT_ADMIN), 1);
+	must(&rig_find(&r, HUB_ACT_ADMIN, 0)->answer, CODE_OK);
+	cr_assert(span_is(rig_find(&r, HUB_ACT_ADMIN, 0)->answer.correlation, "c1"));
+	rig_event(&r, ev); /* one that is never answered: the hub goes before */
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_JOURNAL, .is_full = true });
+	rig_event(&r, ev);
+	cr_assert(has(rig_find(&r, HUB_ACT_ADMIN, 0)->answer.message, "disk is full"));
+	rig_fini(&r);
+}

@@ -46,7 +46,8 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 		keep(r, &a->persist.key);
 		keep(r, &a->persist.body);
 		r->persist_seq = a->persist.seq;
-		if (a->persist.body.n > 0 || a->persist.kind == HUB_PERSIST_TOLD) {
+		if (a->persist.body.n > 0 || a->persist.kind == HUB_PERSIST_TOLD ||
+			(a->persist.kind >= HUB_PERSIST_FIRST_VALUE && a->persist.job.n > 0)) {
 			cr_assert_lt(r->n_records, RIG_RECORDS);
 			r->records[r->n_records++] = a->persist;
 		}
