@@ -44,7 +44,8 @@
 	X(INTERNAL_ERROR, 45, 500, "server_error", false, 70, "something inside went wrong")                  \
 	X(JOURNAL_FULL, 46, 507, "service_unavailable", true, 75, "the hub has no room to keep the job")      \
 	X(RESULT_GONE, 47, 410, "invalid_request_error", false, 66, "this id was answered, its answer is no longer kept") \
-	X(STREAM_RESET, 48, 500, "server_error", false, 75, "the hub restarted and cannot continue this stream: submit it anew")
+	X(STREAM_RESET, 48, 500, "server_error", false, 75, "the hub restarted and cannot continue this stream: submit it anew") \
+	X(POISON, 49, 500, "server_error", false, 70, "engines died of this job")
 
 enum code {
 #define X(name, number, http, type, retryable, exit, text) CODE_##name = (number),

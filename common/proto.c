@@ -402,6 +402,7 @@ static const struct msg_field receipt_fields[] = {
 	MSG_F_REAL(T, prefill_ms, 7, 0),
 	MSG_F_REAL(T, decode_ms, 8, 0),
 	MSG_F_REAL(T, total_ms, 9, 0),
+	MSG_F_TEXT(T, continuity, RECEIPT_CONTINUITY, 0, PROTO_MAX_NAME),
 };
 #undef T
 const struct msg_type receipt_type = MSG_TYPE("receipt", struct receipt, receipt_fields);

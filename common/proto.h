@@ -448,7 +448,9 @@ struct receipt { /* how a job went; times in milliseconds */
 	struct span route; /* why this agent: "round_robin", "least_loaded", "only" */
 	uint64_t attempts;
 	double queue_ms, load_ms, wait_ms, prefill_ms, decode_ms, total_ms;
+	struct span continuity; /* of an answer that several attempts wrote: "exact", "not_exact", "other_build" */
 };
+enum { RECEIPT_CONTINUITY = 20 };
 
 struct answer {
 	uint64_t has;

@@ -154,7 +154,11 @@ static struct receipt receipt_of(const struct job *j)
 		.prefill_ms = (double)j->timings.prefill_us / 1000,
 		.decode_ms = (double)j->timings.decode_us / 1000,
 		.total_ms = (double)(j->ended_ms - j->submitted_ms),
+		.continuity = span_of(hub_continuity_names[j->continuity]),
 	};
+
+	if (j->continuity == HUB_CONTINUITY_NONE)
+		r.has &= ~(UINT64_C(1) << RECEIPT_CONTINUITY);
 
 	return r;
 }

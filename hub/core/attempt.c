@@ -80,6 +80,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->load_ms = 0;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
+	poison_begin(h, j);
 	session_begun(h, j);
 	attempt_assign(h, j, a);
 	j->crowd = a->n_jobs;
@@ -149,13 +150,17 @@ static bool count_failure(struct hub *h, struct job *j, enum code code)
 
 void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason)
 {
-	bool is_hopeless = count_failure(h, j, code);
+	bool is_hopeless = count_failure(h, j, code), is_poison = poison_killed(h, j, code);
 
 	h->counters.attempts_failed++;
 	breaker_failed(h, j, code);
 	rates_failed(h, j, code);
 	if (j->sampling.max_tokens > 0 && j->n_ids >= j->sampling.max_tokens) {
 		jobs_done(h, j, FINISH_LENGTH); /* only the word that it is over was lost */
+		return;
+	}
+	if (is_poison) {
+		poison_end(h, j, reason);
 		return;
 	}
 	if (is_hopeless) {
@@ -174,6 +179,7 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 	j->not_before_ms = h->now_ms + pause_before_next(h, j, code);
 	j->avoid = j->agent;
 	j->avoid_until_ms = j->not_before_ms + h->config.retry_max_ms;
+	continuity_failed(h, j);
 	h->counters.queued++;
 	jobs_enqueue(h, j);
 }
@@ -370,6 +376,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	j->asked_ms = 0;
 	if (!j->has_token)
 		affinity_prefilled(h, j);
+	continuity_tokens(h, j);
 	j->has_token = true;
 	j->heard_ms = j->token_ms = h->now_ms;
 	journal_show(h, j);

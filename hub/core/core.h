@@ -19,6 +19,8 @@
  *   admin.c    what an operator asks of agents and jobs
  *   admin_keep.c … over another run, and their answers
  *   forget.c   an agent's record goes
+ *   continuity.c  does an answer that several agents wrote read as if one had
+ *   poison.c   a job that kills engines
  *   breaker.c  an agent that fails too often at a model gets none of it for a while
  *   journal.c  what is written down of a job, and what waits until it is safe
  *   restore.c  a new run: jobs from the records of the last one
@@ -97,6 +99,7 @@ struct hold { /* one agent lists one model */
 	const struct model_info *info; /* in the agent's registration */
 	size_t n_jobs;                 /* given to the agent */
 	struct cache cache;
+	struct job *sole;              /* the only one it may run, or is kept free for; NULL: none */
 	struct breaker *breaker;       /* NULL: it has not failed lately */
 	struct list class, tier;       /* in the model's classes and tiers while in a ring */
 	unsigned class_now, tier_now;
@@ -222,6 +225,12 @@ struct job {
 	uint64_t barren; /* attempts in a row that brought nothing */
 	const struct agent *blamed[JOB_BLAMES]; /* agents that failed it, as breakers count; only compared */
 	size_t n_blamed;
+	uint64_t kills;          /* attempts whose engine died */
+	struct hold *sole;       /* it runs alone there, or waits for that */
+	uint64_t kin;            /* of the engine that wrote the first tokens */
+	uint64_t kin_until_ms;   /* only an equal one may go on, until */
+	enum hub_continuity continuity;
+	bool is_kin_exact;
 	uint64_t n_full, full_ms; /* attempts in a row that found a queue full, since when */
 	struct session *session; /* NULL: none */
 	struct agent *awaits;    /* its session's, which is full: it waits for that one alone, until */
@@ -565,6 +574,24 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 void attempt_resend(struct hub *h, struct job *j);
 uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
 void attempt_tick(struct hub *h, struct job *j);
+
+/* ---- continuity.c ---- */
+
+void continuity_tokens(struct hub *h, struct job *j); /* the attempt brings tokens; before has_token is set */
+void continuity_failed(struct hub *h, struct job *j); /* after the pause is known */
+bool continuity_lets(const struct hub *h, const struct job *j, const struct hold *o);
+
+/* ---- poison.c ---- */
+
+bool poison_killed(struct hub *h, struct job *j, enum code code); /* true: it is to end */
+void poison_end(struct hub *h, struct job *j, struct span reason);
+void poison_begin(const struct hub *h, struct job *j); /* an attempt, on j->agent */
+void poison_wait(struct hub *h, struct job *j);        /* it is queued: keep an agent free for it, if need be */
+void poison_release(struct hub *h, struct job *j);
+bool poison_lets(const struct hub *h, const struct job *j, const struct hold *o);
+bool poison_has_room(const struct hold *o);
+void poison_move(struct hold *from, struct hold *to);
+void poison_drop(struct hold *o);
 
 /* ---- breaker.c ---- */
 

@@ -44,6 +44,10 @@ enum hub_reason filter_job(const struct hub *h, const struct ask *ask, const str
 		return HUB_REASON_TOO_BIG;
 	if (has_just_failed(h, j, o->agent))
 		return HUB_REASON_JUST_FAILED;
+	if (!poison_lets(h, j, o))
+		return o->sole != NULL && o->sole != j ? HUB_REASON_KEPT_FREE : HUB_REASON_NOT_ALONE;
+	if (!continuity_lets(h, j, o))
+		return HUB_REASON_OTHER_BUILD;
 	if (ask->left_ms != UINT64_MAX && cost_first_ms(h, ask, o) > (double)ask->left_ms)
 		return HUB_REASON_DEADLINE;
 	return HUB_REASON_OUTRANKED;

@@ -53,6 +53,8 @@ void hub_config_defaults(struct hub_config *c)
 		.blind_min_fleet = 8,
 		.blind_window_ms = 10000,
 		.no_agent_wait_ms = 30000,
+		.poison_kills = 3,
+		.exact_wait_ms = 2000,
 		.breaker_min = 5,
 		.breaker_percent = 50,
 		.breaker_window_ms = 60000,

@@ -61,6 +61,8 @@ struct hub_config { /* copied; times in ms */
 	uint64_t blind_min_fleet, blind_window_ms;
 	uint64_t default_deadline_ms;  /* 0: none */
 	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
+	uint64_t poison_kills;         /* engines that may die of one job; 0: no such limit */
+	uint64_t exact_wait_ms;        /* a job with tokens waits so long for an agent that goes on exactly */
 	uint64_t breaker_min;          /* verdicts on an agent's model before its breaker may open; 0: never */
 	uint64_t breaker_percent;      /* … and how many of them failures */
 	uint64_t breaker_window_ms;
@@ -98,7 +100,10 @@ enum hub_rule {
 	HUB_RULE_JOURNAL_DISPATCH = 1 << 11, /* an attempt is recorded before the agent hears of it */
 	HUB_RULE_JOURNAL_ACCEPT = 1 << 12, /* a job is recorded before it is said to be accepted */
 	HUB_RULE_JOURNAL_FORWARD = 1 << 13, /* tokens are recorded before a client sees them */
-	HUB_RULE_JOURNAL_END = 1 << 14 /* … and ends */
+	HUB_RULE_JOURNAL_END = 1 << 14, /* … and ends */
+	HUB_RULE_POISON = 1 << 27,     /* a job that kills engines is given up */
+	HUB_RULE_ALONE = 1 << 28,      /* … and runs alone before it is */
+	HUB_RULE_CONTINUITY = 1 << 29  /* who writes on makes a difference */
 };
 
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
@@ -356,6 +361,9 @@ void hub_each_model(const struct hub *h, void (*fn)(void *ctx, const struct mode
 	X(TOO_BIG, "too_big", "the model needs more memory than the box may use")                      \
 	X(DEADLINE, "deadline", "it could not begin to answer before the deadline")                    \
 	X(JUST_FAILED, "just_failed", "it has just failed this job: others are asked first")           \
+	X(KEPT_FREE, "kept_free", "it runs, or waits for, a job that has to run alone")                \
+	X(NOT_ALONE, "not_alone", "the job was there when engines died and runs alone, where nothing else does") \
+	X(OTHER_BUILD, "other_build", "it would not write on in the same words; one that does is waited for a little") \
 	X(NO_SLOTS, "no_slots", "it offers no slots for the model at the moment")                      \
 	X(SLOTS_FULL, "slots_full", "all its slots are taken")                                         \
 	X(MODEL_FULL, "model_full", "all its slots for the model are taken")
@@ -386,6 +394,16 @@ enum code hub_explain_submit(const struct hub *h, const struct submit *s,
  * connected; MODEL_UNKNOWN: it is not configured for that model. */
 enum code hub_can_load(const struct hub *h, struct span agent, struct span model);
 
+/* Whether an answer that several attempts wrote reads as if one had; the worst counts. */
+#define HUB_CONTINUITY_LIST(X) X(NONE, "") X(EXACT, "exact") X(NOT_EXACT, "not_exact") X(OTHER_BUILD, "other_build")
+enum hub_continuity {
+#define X(name, text) HUB_CONTINUITY_##name,
+	HUB_CONTINUITY_LIST(X)
+#undef X
+	HUB_CONTINUITY_COUNT
+};
+extern const char *const hub_continuity_names[];
+
 #define HUB_BREAKER_LIST(X) X(CLOSED, "closed") X(OPEN, "open") X(HALF_OPEN, "half_open")
 enum hub_breaker {
 #define X(name, text) HUB_BREAKER_##name,
@@ -414,7 +432,7 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
 	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed) \
-	X(jobs_restored) X(jobs_rejoined)
+	X(jobs_restored) X(jobs_rejoined) X(jobs_poison)
 struct hub_counters {
 #define X(name) uint64_t name;
 	HUB_COUNTER_LIST(X)

@@ -83,6 +83,8 @@ void jobs_free(struct hub *h, struct job *j)
 	list_del(&j->place);
 	list_del(&j->persist);
 	list_del(&j->telling);
+	if (j->sole != NULL)
+		poison_drop(j->sole);
 	timers_release(&h->timers, &j->timer);
 	models_unref(h, j->model);
 	h->bytes -= j->bytes;
@@ -165,13 +167,16 @@ void jobs_enqueue(struct hub *h, struct job *j)
 	j->state = HUB_JOB_QUEUED;
 	j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 	j->is_resting = j->not_before_ms > h->now_ms;
-	if (!j->is_resting && !route_job(h, j))
+	if (!j->is_resting && !route_job(h, j)) {
 		queue_insert(j);
+		poison_wait(h, j);
+	}
 	jobs_arm(h, j);
 }
 
 void jobs_unplace(struct hub *h, struct job *j)
 {
+	poison_release(h, j);
 	session_unwait(j);
 	list_del(&j->place);
 	list_del(&j->persist);
@@ -375,6 +380,8 @@ static uint64_t job_next(const struct hub *h, const struct job *j)
 		at = earlier(at, j->await_until_ms);
 	if (j->avoid != NULL)
 		at = earlier(at, j->avoid_until_ms);
+	if (j->kin_until_ms > 0)
+		at = earlier(at, j->kin_until_ms);
 	return earlier(at, j->recheck_ms);
 }
 
@@ -427,8 +434,14 @@ static void queued_tick(struct hub *h, struct job *j)
 		if (route_job(h, j))
 			return;
 	}
+	if (j->kin_until_ms > 0 && h->now_ms >= j->kin_until_ms) {
+		j->kin_until_ms = 0;
+		if (route_job(h, j))
+			return;
+	}
 	if (h->now_ms < j->recheck_ms)
 		return;
+	poison_wait(h, j);
 	if (route_is_possible(j))
 		j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 	else

@@ -89,6 +89,7 @@ void models_drop(struct hub *h, struct agent *a)
 		leave(&a->holds[i]);
 		affinity_cache_drop(h, &a->holds[i]);
 		breaker_free(h, &a->holds[i]);
+		poison_drop(&a->holds[i]);
 		models_unref(h, a->holds[i].model);
 	}
 	free(a->holds);
@@ -170,8 +171,10 @@ int models_set(struct hub *h, struct agent *a)
 		list_init(&o->tier);
 		inherit(h, a, o);
 		list_add_tail(&o->model->holds, &o->of_model);
-		if (models_hold(a, o->model) != NULL)
+		if (models_hold(a, o->model) != NULL) {
 			breaker_move(models_hold(a, o->model), o);
+			poison_move(models_hold(a, o->model), o);
+		}
 		n++;
 	}
 	models_drop(h, a);
@@ -266,7 +269,7 @@ void models_open(const struct hub *h, struct agent *a, bool is_open)
 {
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
-		bool has_room = is_open && models_has_room(h, o) && breaker_lets(o);
+		bool has_room = is_open && models_has_room(h, o) && breaker_lets(o) && poison_has_room(o);
 
 		if (has_room && list_empty(&o->ring))
 			enter(o);

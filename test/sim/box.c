@@ -22,6 +22,8 @@ void box_init(struct sim *s, size_t i)
 	b->id[1] = (char)('0' + i);
 	b->parallel = sim_between(s, 1, SIM_MAX_RUNS);
 	b->others = s->knobs.others;
+	b->build = i > 1 && s->seed % 4 == 2 ? 'y' : 'x';
+	b->is_exact = s->seed % 4 != 3 || i != 1;
 	box_start(s, i);
 }
 

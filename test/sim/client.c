@@ -53,6 +53,8 @@ void client_init(struct sim *s)
 		j->stream = sim_chance(s, 0.7);
 		j->max_tokens = sim_between(s, 1, SIM_MAX_TOKENS);
 		j->priority = (enum priority)sim_between(s, 0, PRIORITY_COUNT - 1);
+		if (s->knobs.has_poison && sim_chance(s, 0.1))
+			j->poison_at = sim_between(s, 1, 8);
 		if (!s->knobs.is_quiet && sim_chance(s, 0.1))
 			j->deadline_ms = sim_between(s, 200, 8000);
 		j->at = sim_between(s, 500, SUBMITS_MS);
@@ -254,6 +256,7 @@ static void see_done(struct sim *s, size_t job, struct view *v, const struct ans
 
 	bool is_late = j->is_ended && v->next == 0; /* it asked when all was over: the end has the whole text */
 
+	watch_done(s, job, a);
 	if (v->stream && !is_late && (count != v->next || !span_eq(a->text, span_mem(v->text, v->n_text))))
 		sim_violation(
 			s, "job %zu ends with %u tokens, its client was shown %u", job, (unsigned)count, (unsigned)v->next);

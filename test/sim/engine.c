@@ -171,6 +171,7 @@ static void engine_generate(struct sim *s, size_t i, size_t model, const struct 
 	}
 	engine_at(s, i, model)->runs[k] = (struct run){ .is_active = true,
 		.is_job = is_job,
+		.job = job,
 		.number = m->job,
 		.chain = follow_prefix(s, job, m),
 		.index = m->n_prefix,
@@ -267,6 +268,10 @@ static void run_decodes(struct sim *s, size_t i, size_t model, struct run *r)
 	}
 	if (s->now < r->ready_at)
 		return;
+	if (r->is_job && s->jobs[r->job].poison_at > 0 && r->index + 1 >= s->jobs[r->job].poison_at) {
+		fake_dies(s, i, model);
+		return;
+	}
 	if (s->now < s->boxes[i].sick_until[model] && r->is_job) {
 		run_fails(s, i, model, r);
 		return;
@@ -309,9 +314,9 @@ static void decode_step(struct sim *s, size_t i, size_t model)
 void fake_future(struct sim *s, struct future *f)
 {
 	struct box *b = &s->boxes[f->who];
-	struct engine_msg hello = { .type = ENGINE_HELLO, .version = ENGINE_PROTO_VERSION, .max_sequences = b->parallel };
+	struct engine_msg hello = { .type = ENGINE_HELLO, .version = ENGINE_PROTO_VERSION, .max_sequences = b->parallel, .build = { &b->build, 1 } };
 	struct engine_msg pong = { .type = ENGINE_PONG }, loaded = {
-		.type = ENGINE_LOADED, .n_ctx = 4096, .n_params = 1, .digest = SPAN("one file on all boxes, 32 bytes.")
+		.type = ENGINE_LOADED, .n_ctx = 4096, .n_params = 1, .digest = SPAN("one file on all boxes, 32 bytes."), .exact = b->is_exact
 	};
 
 	if (f->gen != engine_at(s, f->who, f->model)->gen || b->agent == NULL)

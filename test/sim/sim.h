@@ -26,6 +26,8 @@
  *   - an engine that has forgotten a run does not live long
  *   - a living connection is never taken for a dead one by a will; what the hub holds of an
  *     agent never goes back (world.c)
+ *   - a job that was there when engines died runs alone, then no more; a receipt makes an answer no better than
+ *     it is (watch.c)
  *   - an agent that fails at a model again and again gets one job of it at a time (watch.c)
  *   - credits: what agents are said to have in flight is what jobs are assigned; no attempt
  *     begins beyond an agent's slots and credit
@@ -76,6 +78,7 @@ struct knobs {                          /* what kind of world it is */
 	uint64_t fault_ms;              /* mean time between faults; 0: none */
 	unsigned faults;                /* bits of enum fault */
 	double corrupt;                 /* token frames whose text is altered */
+	bool has_poison;                /* some jobs kill engines */
 	bool has_rogue;                 /* box 0 runs jobs meant for another life */
 	bool has_liar;                  /* box 1 forges frames of others' jobs on its own topic */
 	size_t n_models;                /* the first loaded at the start, others when jobs come */
@@ -129,6 +132,7 @@ struct run {
 	bool is_job; /* else the box measures its speed */
 	bool is_active, is_cancelled, is_forgotten;
 	unsigned n_idle; /* steps since it was forgotten */
+	size_t job;
 	uint64_t number, chain; /* chain: hash of prompt and tokens so far */
 	uint64_t index, max_tokens, ready_at;
 };
@@ -155,6 +159,7 @@ struct session_file {
 };
 
 #define SIM_BREAKER_MIN 3
+#define SIM_POISON 3
 
 struct watch { /* of a box's model */
 	unsigned n_given[SIM_MAX_JOBS]; /* attempts of a job */
@@ -170,7 +175,8 @@ struct box {
 	bool is_linked;        /* as the agent sees it */
 	bool is_broker_linked; /* as the broker sees it */
 	bool is_cut;           /* nothing gets through, nobody knows yet */
-	bool is_stopping, was_calm;
+	bool is_stopping, was_calm, is_exact;
+	char build; /* engines of one letter are equal */
 	uint64_t frozen_until, parallel;
 	uint64_t slow_until; /* token frames take long */
 	uint8_t *last_job;   /* a rogue's: what it was given last */
@@ -214,7 +220,12 @@ struct cjob {
 	uint64_t attempts;
 	unsigned n_submits; /* sent */
 	size_t given_to; /* box of the last attempt */
-	uint64_t given_at, given_epoch;
+	uint64_t given_at, given_epoch, given_prefix;
+	uint64_t poison_at; /* kills the engine that computes this token; 0: none */
+	unsigned kills;     /* deaths of engines that the hub was told it had part in */
+	size_t writer;      /* box that brought the first tokens */
+	bool has_writer;
+	enum hub_continuity continuity; /* what the receipt must not be better than */
 };
 
 /* ---- the world ---- */
@@ -331,6 +342,7 @@ void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v
 /* watch.c */
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
+void watch_done(struct sim *s, size_t job, const struct answer *a);
 
 /* fault.c */
 void fault_plan(struct sim *s);

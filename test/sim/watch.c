@@ -40,6 +40,54 @@ static void dispatched_to(struct sim *s, size_t who, size_t job)
 			w->streak, job);
 }
 
+/* ---- engines that die ---- */
+
+static void poison_to(struct sim *s, size_t who, size_t job)
+{
+	if (s->jobs[job].kills >= SIM_POISON)
+		sim_violation(s, "job %zu was there when %u engines died and is given another", job, s->jobs[job].kills);
+	for (size_t i = job % s->knobs.n_models; i < s->n_jobs; i += s->knobs.n_models)
+		if (i != job && s->jobs[i].given_to == who && (s->jobs[i].kills >= 2 || s->jobs[job].kills >= 2) &&
+			is_current(s, i))
+			sim_violation(s, "one of jobs %zu and %zu saw two engines die and does not run alone", i, job);
+}
+
+/* ---- who writes on ---- */
+
+/* The box brought tokens of the job. */
+static void wrote(const struct sim *s, struct cjob *j, size_t who)
+{
+	const struct box *b = &s->boxes[who], *first;
+	enum hub_continuity c;
+
+	if (!j->has_writer) {
+		j->has_writer = true;
+		j->writer = who;
+		return;
+	}
+	first = &s->boxes[j->writer];
+	c = b->is_exact && first->is_exact ? HUB_CONTINUITY_EXACT : HUB_CONTINUITY_NOT_EXACT;
+	if (b->build != first->build)
+		c = HUB_CONTINUITY_OTHER_BUILD;
+	j->continuity = c > j->continuity ? c : j->continuity;
+}
+
+void watch_done(struct sim *s, size_t job, const struct answer *a)
+{
+	struct cjob *j = &s->jobs[job];
+	unsigned said = 0;
+
+	while (said < HUB_CONTINUITY_COUNT && !span_is(a->receipt.continuity, hub_continuity_names[said]))
+		said++;
+	if (a->usage.completion_tokens > j->given_prefix && !j->is_ended)
+		wrote(s, j, j->given_to);
+	if (said < j->continuity)
+		sim_violation(s, "the answer of job %zu is \"%s\", its receipt says \"%.*s\"", job,
+			hub_continuity_names[j->continuity], SPAN_FMT(a->receipt.continuity));
+}
+
+/* ---- what happens ---- */
+
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 {
 	struct cjob *j = &s->jobs[job];
@@ -50,6 +98,10 @@ void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 	while (who < s->n_boxes && !span_is(act->agent, s->boxes[who].id))
 		who++;
 	dispatched_to(s, who, job);
+	poison_to(s, who, job);
+	if (j->attempts > 0 && act->job.n_prefix > j->given_prefix)
+		wrote(s, j, j->given_to);
+	j->given_prefix = act->job.n_prefix;
 	s->boxes[who].watch[job % s->knobs.n_models].n_given[job]++;
 	j->given_to = who;
 	j->given_at = s->now;
@@ -74,6 +126,7 @@ void watch_event(struct sim *s, size_t who, const struct job_event *e)
 		w->streak = 0;
 		return;
 	}
+	j->kills += e->code == CODE_ENGINE_CRASHED;
 	if ((e->code != CODE_BATCH_FAILED && e->code != CODE_ENGINE_CRASHED) || w->n_given[job] != 1)
 		return;
 	if (e->code == CODE_ENGINE_CRASHED && j->given_at <= w->failed_at)

@@ -456,7 +456,7 @@ void sim_hub_link(struct sim *s, bool is_up)
 			const struct box *b = &s->boxes[i];
 			struct buf bytes = { .p = b->retained[k], .n = b->n_retained[k] };
 
-			if (bytes.p != NULL)
+			if (bytes.n > 0) /* not forgotten */
 				send(s,
 					(struct future){ .type = F_TO_HUB,
 						.kind = k == 0 ? TOPIC_AGENT_REGISTRATION : TOPIC_AGENT_STATUS,
@@ -570,6 +570,7 @@ static void hub_begin(struct sim *s)
 	c.full_wait_ms = ENOUGH_MS; /* more than any job here has */
 	c.no_agent_wait_ms = 20000;
 	c.breaker_min = SIM_BREAKER_MIN;
+	c.poison_kills = SIM_POISON;
 	c.breaker_open_ms = 500;
 	c.breaker_open_max_ms = 3000;
 	c.breaker_window_ms = 2 * ENOUGH_MS; /* what has failed is never forgotten */

@@ -321,9 +321,9 @@ Test(hub_attempt, full_queues_cost_no_attempt_and_are_tried_slower_and_slower)
 	cr_assert(n > 10 && n < 40, "%d attempts in a minute", (int)n);
 	cr_assert_eq(rig_answers(&r, ANSWER_ERROR), 0);
 	/* What the job itself does is still counted. */
-	n = refuse_all(60000, JOB_EVENT_FAILED, CODE_ENGINE_CRASHED);
+	n = refuse_all(60000, JOB_EVENT_FAILED, CODE_BATCH_FAILED);
 	cr_assert_leq(n, 4);
-	rig_must_refuse(&r, CODE_ENGINE_CRASHED);
+	rig_must_refuse(&r, CODE_BATCH_FAILED);
 }
 
 Test(hub_attempt, a_job_that_meets_nothing_but_full_queues_is_given_up_in_the_end)
@@ -343,7 +343,7 @@ Test(hub_attempt, attempts_that_bring_nothing_are_limited_and_spaced)
 	for (uint64_t attempt = 1; attempt < 4; attempt++) {
 		uint64_t begin = r.now, waited;
 
-		rig_failed(&r, attempt % 2 ? "a" : "b", job, attempt, CODE_ENGINE_CRASHED);
+		rig_failed(&r, attempt % 2 ? "a" : "b", job, attempt, CODE_BATCH_FAILED);
 		while (rig_count(&r, HUB_ACT_DISPATCH) == 0 && r.now < begin + 10000)
 			rig_pass(&r, 1);
 		waited = r.now - begin;
@@ -354,8 +354,8 @@ Test(hub_attempt, attempts_that_bring_nothing_are_limited_and_spaced)
 		rig_heartbeat(&r, "a", 1, 1);
 		rig_heartbeat(&r, "b", 1, 1);
 	}
-	rig_failed(&r, "b", job, 4, CODE_ENGINE_CRASHED);
-	rig_must_refuse(&r, CODE_ENGINE_CRASHED);
+	rig_failed(&r, "b", job, 4, CODE_BATCH_FAILED);
+	rig_must_refuse(&r, CODE_BATCH_FAILED);
 }
 
 Test(hub_attempt, agents_may_come_and_go_under_a_long_answer)

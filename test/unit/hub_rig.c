@@ -76,6 +76,7 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 		keep(r, &a->answer.message);
 		keep(r, &a->answer.receipt.agent);
 		keep(r, &a->answer.receipt.route);
+		keep(r, &a->answer.receipt.continuity);
 		break;
 	case HUB_ACT_LOG: keep(r, &a->text); break;
 	default: break;
