@@ -7,7 +7,7 @@
  *
  *   exact        as an undisturbed run would have written it
  *   not_exact    the same build and file, but engines that do not promise equal tokens
- *   other_build  another build or another file wrote on */
+ *   other_build  another build or another file wrote on, or the hub forgot which when it restarted */
 #include "core.h"
 
 #define KIN_SCAN 64 /* agents looked at for one that is equal */
@@ -50,6 +50,19 @@ void continuity_tokens(struct hub *h, struct job *j)
 		c = kin != 0 && kin == j->kin ? HUB_CONTINUITY_NOT_EXACT : HUB_CONTINUITY_OTHER_BUILD;
 	if (c > j->continuity)
 		j->continuity = c;
+}
+
+/* Who wrote what came before this attempt is not in the journal. */
+void continuity_rejoined(struct hub *h, struct job *j)
+{
+	const struct hold *o = models_hold(j->agent, j->model);
+
+	if (j->first_id > 0)
+		j->continuity = HUB_CONTINUITY_OTHER_BUILD;
+	else if (o != NULL) {
+		j->kin = kin_of(h, j->agent, o->info);
+		j->is_kin_exact = o->info->exact;
+	}
 }
 
 void continuity_failed(struct hub *h, struct job *j)

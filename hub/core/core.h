@@ -578,6 +578,7 @@ void attempt_tick(struct hub *h, struct job *j);
 /* ---- continuity.c ---- */
 
 void continuity_tokens(struct hub *h, struct job *j); /* the attempt brings tokens; before has_token is set */
+void continuity_rejoined(struct hub *h, struct job *j); /* after a restart of ours */
 void continuity_failed(struct hub *h, struct job *j); /* after the pause is known */
 bool continuity_lets(const struct hub *h, const struct job *j, const struct hold *o);
 

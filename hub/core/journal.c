@@ -65,6 +65,8 @@ static int put_attempt(struct hub *h, const struct job *j)
 		.text_bytes = j->first_byte,
 		.prob_bytes = j->first_prob,
 		.barren = j->barren,
+		.kills = j->kills,
+		.continuity = j->continuity,
 		.engine = j->agent->reg->engine,
 	};
 

@@ -147,6 +147,8 @@ static void restore_attempt(struct hub *h, struct job *j, const struct hub_recor
 	j->attempt = m.attempt;
 	j->epoch = m.epoch;
 	j->barren = m.barren;
+	j->kills = m.kills;
+	j->continuity = (enum hub_continuity)m.continuity;
 	j->first_id = m.index;
 	j->first_byte = m.text_bytes;
 	j->first_prob = m.prob_bytes;
@@ -370,6 +372,7 @@ static void rejoin(struct hub *h, struct job *j, struct agent *a)
 	j->has_token = j->n_ids > j->first_id;
 	session_begun(h, j);
 	attempt_assign(h, j, a);
+	continuity_rejoined(h, j);
 	h->counters.jobs_rejoined++;
 	attempt_resend(h, j);
 	jobs_arm(h, j);
