@@ -2,7 +2,7 @@
 
 #define STEP_MS 25          /* of decoding: one token for every sequence */
 #define PREFILL_MS 300      /* at most, before the first token */
-#define FORGOTTEN_STEPS 400 /* of an engine that forgot one of its runs */
+#define FORGOTTEN_STEPS 800 /* of an engine that forgot one of its runs; each file and prompt puts clocks off */
 #define NO_STOP 30          /* one token in so many is the last */
 
 /* ---- tokens ---- */

@@ -342,6 +342,7 @@ void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v
 /* watch.c */
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
+bool watch_has_suspects(const struct sim *s, size_t model); /* jobs that have to run alone */
 void watch_done(struct sim *s, size_t job, const struct answer *a);
 
 /* fault.c */

@@ -62,6 +62,10 @@ static bool has_cause(const struct found *f)
 
 	if (hub_breaker_of(f->s->hub, v->id, f->view.model).state != HUB_BREAKER_CLOSED)
 		return true;
+	if (watch_has_suspects(f->s, model_of(f->view.model)))
+		return true; /* it may be kept free for one */
+	if (f->s->boxes[f->home->box].epoch != f->home->epoch)
+		return true; /* a heartbeat of the next life was here before its registration */
 	if (f->view.attempt > 1 || m == NULL || m->state != MODEL_READY || f->home->is_unloaded)
 		return true;
 	return v->presence != HUB_PRESENCE_ONLINE || v->weight == 0 || v->registration->epoch != f->home->epoch ||

@@ -52,6 +52,14 @@ static void poison_to(struct sim *s, size_t who, size_t job)
 			sim_violation(s, "one of jobs %zu and %zu saw two engines die and does not run alone", i, job);
 }
 
+bool watch_has_suspects(const struct sim *s, size_t model)
+{
+	for (size_t i = model; i < s->n_jobs; i += s->knobs.n_models)
+		if (s->jobs[i].kills >= 2 && !s->jobs[i].is_ended)
+			return true;
+	return false;
+}
+
 /* ---- who writes on ---- */
 
 /* The box brought tokens of the job. */
