@@ -456,6 +456,9 @@ static inline struct mark journal_mark(const struct job *j)
 {
 	return (struct mark){ j->n_ids, j->text.n, j->probs.n };
 }
+/* Its latest entry need not be safe before an agent hears of the job, only before its client does. */
+bool journal_is_noted(const struct hub *h, const struct job *j);
+void journal_go_ahead(struct hub *h, struct job *j);
 void journal_body(struct hub *h, const struct job *j, struct hub_record *r);
 void journal_rest(struct hub *h, struct job *j);      /* tokens that are in no record yet */
 void journal_show(struct hub *h, struct job *j);      /* what has come, to the client: when it is safe */

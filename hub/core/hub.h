@@ -75,6 +75,7 @@ struct hub_config { /* copied; times in ms */
 	uint64_t max_prefixes;         /* beginnings of prompts remembered; 0: none */
 	enum hub_journal journal;      /* ASYNC: a stream's tokens are shown before they are safe */
 	uint64_t rejoin_ms;            /* after a start an agent has so long to come back to its jobs */
+	bool notes;                    /* an entry outlives the hub, if not its machine, as soon as the shell has it */
 	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
 };
 

@@ -4,7 +4,8 @@
  * before the agent hears of it, a job before its client hears "accepted", tokens of a
  * stream before they are shown (unless the journal is asynchronous), an end before it is
  * told and before the agent may forget the tokens.  So a hub that starts again knows at
- * least what anybody outside knows, and contradicts nobody.
+ * least what anybody outside knows, and contradicts nobody.  Safe is what outlives the
+ * machine; for a first attempt it is enough to outlive the hub (journal_is_noted).
  *
  * A job has at most one record of tokens on its way: what comes meanwhile goes into the
  * next.  That is a group commit by itself: the slower the disk, the longer the records.
@@ -179,6 +180,24 @@ static void wait_for(struct hub *h, struct job *j, uint64_t seq)
 	list_add_tail(&h->telling, &j->telling);
 }
 
+/* A first try may leave as soon as its entry outlives the hub itself.  What a power cut takes then is a job that nobody
+ * was promised, or one that is tried for the first time once more, by the same number, with the same seed and no token
+ * shown: the other run of it is fenced off, or gives the same.  A job with an id of its client's is taken only when the
+ * journal has looked whether it knows the id, and a further attempt must never have the number of another. */
+bool journal_is_noted(const struct hub *h, const struct job *j)
+{
+	return h->config.notes && h->config.journal != HUB_JOURNAL_OFF &&
+	       (j->attempt == 1 || (j->attempt == 0 && j->key[0] == '\0'));
+}
+
+/* To an agent, if one has room; the client hears of it when the entry is safe. */
+void journal_go_ahead(struct hub *h, struct job *j)
+{
+	j->owes_accepted = j->stream && !j->is_deaf;
+	wait_for(h, j, j->persist_seq);
+	jobs_go_on(h, j);
+}
+
 static uint64_t write_tokens(struct hub *h, struct job *j)
 {
 	uint64_t seq;
@@ -194,8 +213,10 @@ static uint64_t write_tokens(struct hub *h, struct job *j)
 
 void journal_rest(struct hub *h, struct job *j)
 {
-	if (h->config.journal != HUB_JOURNAL_OFF)
-		(void)write_tokens(h, j);
+	uint64_t seq = h->config.journal != HUB_JOURNAL_OFF ? write_tokens(h, j) : 0;
+
+	if (seq != 0 && j->tell_seq != 0)
+		wait_for(h, j, seq); /* tell() shows all that is in records */
 }
 
 void journal_show(struct hub *h, struct job *j)
@@ -209,6 +230,8 @@ void journal_show(struct hub *h, struct job *j)
 			wait_for(h, j, seq);
 		return;
 	}
+	if (j->owes_accepted)
+		return; /* which comes first: tell() */
 	journal_rest(h, j);
 	act_tokens(h, j, journal_mark(j));
 }
@@ -251,8 +274,9 @@ static void tell(struct hub *h, struct job *j)
 
 	list_del(&j->telling);
 	j->tell_seq = 0;
-	if (j->owes_accepted && is_heard && is_live)
-		act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[j->state]);
+	if (j->owes_accepted && is_heard)
+		act_answer(h, j, ANSWER_ACCEPTED)->state =
+			span_of(hub_job_state_names[is_live ? j->state : HUB_JOB_RUNNING]);
 	j->owes_accepted = false;
 	if (j->stream && is_heard)
 		act_tokens(h, j, is_live ? j->kept : journal_mark(j));
