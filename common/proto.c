@@ -403,6 +403,9 @@ static const struct msg_field receipt_fields[] = {
 	MSG_F_REAL(T, decode_ms, 8, 0),
 	MSG_F_REAL(T, total_ms, 9, 0),
 	MSG_F_TEXT(T, continuity, RECEIPT_CONTINUITY, 0, PROTO_MAX_NAME),
+	MSG_F_TEXT(T, session, RECEIPT_SESSION, 0, PROTO_MAX_NAME),
+	MSG_F_TEXT(T, session_why, RECEIPT_SESSION_WHY, 0, PROTO_MAX_NAME),
+	MSG_F_UINT(T, expected_cached, RECEIPT_EXPECTED_CACHED, 0, ANY),
 };
 #undef T
 const struct msg_type receipt_type = MSG_TYPE("receipt", struct receipt, receipt_fields);

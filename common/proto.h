@@ -448,9 +448,12 @@ struct receipt { /* how a job went; times in milliseconds */
 	struct span route; /* why this agent: "round_robin", "least_loaded", "only" */
 	uint64_t attempts;
 	double queue_ms, load_ms, wait_ms, prefill_ms, decode_ms, total_ms;
+	struct span session;      /* "new", "kept", "moved"; absent: it had none */
+	struct span session_why;  /* moved: the reason */
+	uint64_t expected_cached; /* tokens of the prompt that the agent was thought to have computed */
 	struct span continuity; /* of an answer that several attempts wrote: "exact", "not_exact", "other_build" */
 };
-enum { RECEIPT_CONTINUITY = 20 };
+enum { RECEIPT_SESSION = 15, RECEIPT_SESSION_WHY, RECEIPT_EXPECTED_CACHED, RECEIPT_CONTINUITY = 20 };
 
 struct answer {
 	uint64_t has;

@@ -291,6 +291,7 @@ void api_status(const struct server *s, struct buf *out)
 		doc.models_ready += doc.models[i].ready > 0;
 	add_link(s, &doc.link);
 	add_counters(s, &doc);
+	doc.sessions = api_sessions_status(s);
 	doc_add(&api_status_type, &doc, out);
 	free(models.items);
 }

@@ -104,6 +104,31 @@ static const struct msg_field mqtt_fields[] = {
 static const struct msg_type mqtt_type = MSG_TYPE("mqtt", T, mqtt_fields);
 #undef T
 
+#define T struct api_sessions_status
+enum {
+	MOVED_0 = 20,
+#define X(name, text, sentence) MOVED_##name,
+	HUB_MOVE_LIST(X)
+#undef X
+};
+static const struct msg_field sessions_status_fields[] = {
+	MSG_F_UINT(T, live, 1, MSG_REQ, ANY),
+	MSG_F_UINT(T, created, 2, MSG_REQ, ANY),
+	MSG_F_UINT(T, expired, 3, MSG_REQ, ANY),
+	MSG_F_UINT(T, displaced, 4, MSG_REQ, ANY),
+	MSG_F_UINT(T, kept, 5, MSG_REQ, ANY),
+	MSG_F_UINT(T, moved, 6, MSG_REQ, ANY),
+	MSG_F_UINT(T, prompt_tokens, 7, MSG_REQ, ANY),
+	MSG_F_UINT(T, cached_tokens, 8, MSG_REQ, ANY),
+	MSG_F_UINT(T, expected_tokens, 9, MSG_REQ, ANY),
+	MSG_F_REAL(T, cached_share, 10, MSG_REQ),
+#define X(name, text, sentence) MSG_F_UINT(T, moved_##name, MOVED_##name, 0, ANY),
+	HUB_MOVE_LIST(X)
+#undef X
+};
+static const struct msg_type sessions_status_type = MSG_TYPE("sessions-status", T, sessions_status_fields);
+#undef T
+
 #define T struct api_status
 static const struct msg_field status_fields[] = {
 	MSG_F_SUB(T, hub, struct api_hub, 1, MSG_REQ, &hub_type),
@@ -117,6 +142,7 @@ static const struct msg_field status_fields[] = {
 	MSG_F_SUB(T, counters, struct api_counters, 9, MSG_REQ, &counters_type),
 	MSG_F_SUB(T, http, struct api_http, 10, MSG_REQ, &http_type),
 	MSG_F_SUB(T, mqtt, struct api_mqtt, 11, MSG_REQ, &mqtt_type),
+	MSG_F_SUB(T, sessions, struct api_sessions_status, 20, MSG_REQ, &sessions_status_type),
 };
 const struct msg_type api_status_type = MSG_TYPE("api-status", T, status_fields);
 #undef T
@@ -248,6 +274,30 @@ static const struct msg_field admin_fields[] = {
 	MSG_F_SUBS(T, asked, struct api_asked, 1, MSG_REQ, HUB_ADMIN_KEPT, &asked_type),
 };
 const struct msg_type api_admin_type = MSG_TYPE("api-admin", T, admin_fields);
+#undef T
+
+#define T struct api_session
+static const struct msg_field session_fields[] = {
+	MSG_F_TEXT(T, session, 1, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, user, 2, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, model, 3, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, agent, 4, MSG_REQ, TEXT_MAX),
+	MSG_F_UINT(T, tokens, 5, MSG_REQ, ANY),
+	MSG_F_UINT(T, turns, 6, MSG_REQ, ANY),
+	MSG_F_UINT(T, moves, 7, MSG_REQ, ANY),
+	MSG_F_UINT(T, jobs, 8, MSG_REQ, ANY),
+	MSG_F_UINT(T, used_ms, 9, MSG_REQ, ANY),
+};
+static const struct msg_type session_type = MSG_TYPE("session", T, session_fields);
+#undef T
+
+#define T struct api_sessions
+static const struct msg_field sessions_fields[] = {
+	MSG_F_UINT(T, live, 1, MSG_REQ, ANY),
+	MSG_F_UINT(T, total, 2, MSG_REQ, ANY),
+	MSG_F_SUBS(T, sessions, struct api_session, 3, MSG_REQ, LIST_MAX, &session_type),
+};
+const struct msg_type api_sessions_type = MSG_TYPE("api-sessions", T, sessions_fields);
 #undef T
 
 #define T struct api_load

@@ -58,6 +58,15 @@ struct api_mqtt {
 #undef X
 };
 
+struct api_sessions_status { /* created, expired, displaced: sessions; kept, moved: their requests; tokens: of all requests */
+	uint64_t has;
+	uint64_t live, created, expired, displaced, kept, moved, prompt_tokens, cached_tokens, expected_tokens;
+	double cached_share;
+#define X(name, text, sentence) uint64_t moved_##name;
+	HUB_MOVE_LIST(X)
+#undef X
+};
+
 struct api_status {
 	uint64_t has;
 	struct api_hub hub;
@@ -70,6 +79,7 @@ struct api_status {
 	struct api_counters counters;
 	struct api_http http;
 	struct api_mqtt mqtt;
+	struct api_sessions_status sessions;
 };
 
 struct api_held_model { /* of one agent */
@@ -159,12 +169,25 @@ struct api_admin {
 	size_t n_asked;
 };
 
+struct api_session {
+	uint64_t has;
+	struct span session, user, model, agent; /* agent: that has computed it; empty: none any more */
+	uint64_t tokens, turns, moves, jobs, used_ms; /* tokens: it holds; jobs: live; used_ms: ago */
+};
+
+struct api_sessions {
+	uint64_t has;
+	uint64_t live, total; /* all; those that were asked for, of which the list may be a part */
+	const struct api_session *sessions;
+	size_t n_sessions;
+};
+
 struct api_load { /* what is asked, and the answer: that it was passed on */
 	uint64_t has;
 	struct span agent, model;
 };
 
-extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_load_type, api_job_story_type,
+extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_sessions_type, api_load_type, api_job_story_type,
 	api_admin_type;
 
 #endif

@@ -344,6 +344,16 @@ static void serve_jobs(struct front *f, struct http_call *c)
 		reply_refused(f, c, CODE_BAD_REQUEST, "this \"cursor\" is not one that a page gave");
 }
 
+static void serve_sessions(struct front *f, struct http_call *c)
+{
+	struct query q;
+
+	if (!read_query(f, c, &q))
+		return;
+	api_sessions(f->server, &q, &f->doc);
+	reply_json(f, c, 200);
+}
+
 static struct span behind(const struct http_call *c, const char *prefix)
 {
 	return span_mem(http_path(c).p + strlen(prefix), http_path(c).n - strlen(prefix));
@@ -490,6 +500,7 @@ static const struct route {
 	{ "/api/v1/jobs", WHOLE, false, serve_jobs },
 	{ VERBS_JOBS, LEVEL, false, serve_job },
 	{ VERBS_JOBS, PREFIX, true, serve_verb },
+	{ "/api/v1/sessions", WHOLE, false, serve_sessions },
 	{ "/api/v1/admin", WHOLE, false, serve_admin },
 	{ "/healthz", WHOLE, false, serve_health },
 	{ "/readyz", WHOLE, false, serve_ready },

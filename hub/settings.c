@@ -62,6 +62,16 @@ static const struct config_option options[] = {
 	     "half of a fleet at least so great, gone at once, means that we are blind"),
 	MS("fleet.blind_window_ms", core.blind_window_ms, 100, "10000", "how soon is at once"),
 
+	UINT("sessions.max", core.max_sessions, 0, 10000000, "50000", NULL,
+	     "conversations remembered; the one unused for longest goes first; 0: none"),
+	UINT("sessions.ttl_ms", core.session_ttl_ms, 1000, 24 * 3600 * 1000, "1800000", "ms", "one that is not used is forgotten after"),
+	MS("sessions.wait_ms", core.session_wait_ms, 0, "1000",
+	   "a request waits for its conversation's agent when that is full, at most so long; 0: never"),
+	UINT("sessions.max_load", core.session_max_load, 1, 100, "100", "per cent",
+	     "of its slots an agent is loaded to by requests of conversations that are there"),
+	UINT("sessions.prefixes", core.max_prefixes, 0, 10000000, "32768", NULL,
+	     "beginnings of prompts remembered, to know what is cached where; 0: none"),
+
 	UINT("jobs.max", core.max_jobs, 1, 1000000, "100000", NULL, "live jobs"),
 	UINT("jobs.queue_max", core.queue_max, 1, 1000000, "10000", NULL, "waiting jobs; more are refused with QUEUE_FULL"),
 	UINT("jobs.max_ended", core.max_ended, 0, 1000000, "10000", NULL, "ended jobs remembered for repeated ids"),

@@ -159,7 +159,7 @@ static struct receipt receipt_of(const struct job *j)
 
 	if (j->continuity == HUB_CONTINUITY_NONE)
 		r.has &= ~(UINT64_C(1) << RECEIPT_CONTINUITY);
-
+	session_receipt(j, &r);
 	return r;
 }
 

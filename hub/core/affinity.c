@@ -19,9 +19,8 @@
 
 #define BLOCK 256
 #define MAX_CUTS 64
-#define PLACES 4 /* caches remembered of one beginning: enough to choose from */
-#define BYTES_PER_TOKEN 4
-#define LEARNED_TOKENS 100000 /* so many count as much as all before them */
+#define PLACES 4            /* caches remembered of one beginning: enough to choose from */
+#define BYTES_PER_TOKEN 4.0 /* until there were jobs */
 
 struct prefix {           /* a beginning of a prompt */
 	struct node node; /* hub.prefixes */
@@ -220,33 +219,7 @@ void affinity_fini(struct hub *h)
 
 static uint64_t tokens_of(const struct model *m, uint64_t bytes)
 {
-	if (m->seen_bytes == 0)
-		return bytes / BYTES_PER_TOKEN;
-	return (uint64_t)((double)bytes * (double)m->seen_tokens / (double)m->seen_bytes);
-}
-
-uint64_t affinity_prefill_milli(const struct hold *o)
-{
-	const struct model *m = o->model;
-
-	if (o->info->prefill_milli > 0)
-		return o->info->prefill_milli;
-	return m->prefill_us > 0 ? (uint64_t)((double)m->prefill_tokens * 1e9 / (double)m->prefill_us) : 0;
-}
-
-static void learn_rates(struct model *m, const struct job *j, uint64_t bytes)
-{
-	const struct usage *u = &j->usage;
-	uint64_t computed = u->prompt_tokens > u->cached_tokens ? u->prompt_tokens - u->cached_tokens : 0;
-
-	m->seen_bytes += bytes;
-	m->seen_tokens += u->prompt_tokens;
-	m->prefill_tokens += computed;
-	m->prefill_us += j->timings.prefill_us;
-	if (m->seen_tokens > LEARNED_TOKENS)
-		m->seen_bytes /= 2, m->seen_tokens /= 2;
-	if (m->prefill_tokens > LEARNED_TOKENS)
-		m->prefill_tokens /= 2, m->prefill_us /= 2;
+	return (uint64_t)((double)bytes / (m->bytes_per_token > 0.1 ? m->bytes_per_token : BYTES_PER_TOKEN));
 }
 
 /* ---- a job ---- */
@@ -376,7 +349,6 @@ void affinity_done(struct hub *h, struct job *j)
 	h->session_stats.expected_tokens += j->expected_cached;
 	if (o == NULL || !is_reusable(j))
 		return;
-	learn_rates(j->model, j, j->prompt_bytes);
 	learn_places(o, j);
 	if (j->usage.cached_tokens * 2 < j->usage.prompt_tokens)
 		o->cache.n_fresh++;

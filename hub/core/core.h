@@ -80,8 +80,6 @@ struct model { /* one name; goes when nobody holds it and no job asks for it */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
 	size_t n_serving;        /* … that take jobs, if they have to load it first */
-	uint64_t seen_bytes, seen_tokens;    /* of prompts, lately */
-	uint64_t prefill_tokens, prefill_us; /* computed, and how long that took */
 };
 
 struct cache { /* what an engine has computed and still holds, from one load of the model to its end */
@@ -546,7 +544,6 @@ SHOAL_CHECK int affinity_job(struct hub *h, struct job *j); /* a new one: hashes
 uint64_t affinity_cached(const struct hub *h, struct job *j, const struct agent *a);
 /* Who has most of it, room and fitness aside; returns how many. */
 size_t affinity_holds(const struct hub *h, struct job *j, struct hold *ret[AFFINITY_HITS]);
-uint64_t affinity_prefill_milli(const struct hold *o); /* tokens a second x 1000; 0: not known */
 void affinity_prefilled(struct hub *h, const struct job *j); /* its first token is there */
 void affinity_done(struct hub *h, struct job *j);
 void affinity_fini(struct hub *h);
@@ -557,6 +554,7 @@ void session_join(struct hub *h, struct job *j);  /* a new one */
 void session_leave(struct hub *h, struct job *j); /* its end */
 void session_begun(struct hub *h, struct job *j); /* an attempt, at j->agent */
 void session_done(struct hub *h, struct job *j);
+void session_receipt(const struct job *j, struct receipt *r); /* its part of it */
 /* Where the job's session belongs, when that can take it now; else NULL. */
 struct hold *session_hold(const struct hub *h, struct job *j);
 /* Lets the job wait for its session's agent alone, if that is worth it. */

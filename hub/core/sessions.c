@@ -17,8 +17,7 @@
 
 #include <stdlib.h>
 
-#define PREFILL_MILLI 1000000 /* of a model that has told nothing of its speed */
-#define WAIT_MIN_MS 10       /* less is not worth a timer */
+#define WAIT_MIN_MS 10 /* less is not worth a timer */
 
 /* ---- the table ---- */
 
@@ -184,6 +183,17 @@ void session_done(struct hub *h, struct job *j)
 	j->session->fresh_at = o->cache.n_fresh;
 }
 
+void session_receipt(const struct job *j, struct receipt *r)
+{
+	r->session = span_of(hub_session_state_names[j->session_state]);
+	r->session_why = span_of(hub_move_names[j->session_why]);
+	r->expected_cached = j->expected_cached;
+	if (r->session.n == 0)
+		r->has &= ~(UINT64_C(1) << RECEIPT_SESSION);
+	if (r->session_why.n == 0)
+		r->has &= ~(UINT64_C(1) << RECEIPT_SESSION_WHY);
+}
+
 /* ---- where it belongs ---- */
 
 static uint64_t cap_of(const struct hub *h, const struct hold *o)
@@ -206,7 +216,7 @@ static enum hub_move why_not(const struct hub *h, struct job *j, const struct ho
 {
 	const struct agent *a;
 
-	if (o == NULL)
+	if (o == NULL || o->agent->is_behind)
 		return HUB_MOVE_CACHE;
 	a = o->agent;
 	if (a->quarantined)
@@ -238,10 +248,9 @@ struct hold *session_hold(const struct hub *h, struct job *j)
 
 static uint64_t patience_ms(const struct hub *h, struct job *j, const struct hold *o)
 {
-	uint64_t milli = affinity_prefill_milli(o), ms;
+	double ms = (double)affinity_cached(h, j, o->agent) * rates_prefill_ms(o);
 
-	ms = affinity_cached(h, j, o->agent) * 1000000 / (milli > 0 ? milli : PREFILL_MILLI);
-	return ms < h->config.session_wait_ms ? ms : h->config.session_wait_ms;
+	return ms < (double)h->config.session_wait_ms ? (uint64_t)ms : h->config.session_wait_ms;
 }
 
 bool session_wait(struct hub *h, struct job *j)

@@ -66,6 +66,8 @@ static bool has_cause(const struct found *f)
 		return true; /* it may be kept free for one */
 	if (f->s->boxes[f->home->box].epoch != f->home->epoch)
 		return true; /* a heartbeat of the next life was here before its registration */
+	if (f->view.deadline_ms != UINT64_MAX)
+		return true; /* another agent may be the only one in time */
 	if (f->view.attempt > 1 || m == NULL || m->state != MODEL_READY || f->home->is_unloaded)
 		return true;
 	return v->presence != HUB_PRESENCE_ONLINE || v->weight == 0 || v->registration->epoch != f->home->epoch ||
