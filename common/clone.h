@@ -1,7 +1,8 @@
 /* clone.h - an own copy of a message, by its table (msg.h), without going through bytes.
  *
- * The copy is one block: the struct, then all that its spans and lists point at.  What the
- * struct has beside the table's fields is copied as it is: pointers there still borrow.
+ * The copy is one block: the struct, then all that its spans and lists point at.  It is what
+ * encoding and decoding would give, but that nothing is checked.  What the struct has beside the
+ * table's fields is copied as it is: pointers there still borrow.
  * Pure. */
 #ifndef SHOAL_CLONE_H
 #define SHOAL_CLONE_H

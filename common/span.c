@@ -85,10 +85,26 @@ static size_t utf8_char(struct span s)
 	return n;
 }
 
+/* How many bytes at the beginning are ASCII for sure: most texts are, for long stretches. */
+static size_t ascii_words(struct span s)
+{
+	size_t n = 0;
+
+	for (uint64_t word; n + sizeof(word) <= s.n; n += sizeof(word)) {
+		memcpy(&word, s.p + n, sizeof(word));
+		if ((word & UINT64_C(0x8080808080808080)) != 0)
+			break;
+	}
+	return n;
+}
+
 bool span_is_utf8(struct span s)
 {
 	while (s.n > 0) {
-		size_t n = utf8_char(s);
+		size_t n = ascii_words(s);
+
+		if (n == 0)
+			n = utf8_char(s);
 
 		if (n == 0)
 			return false;

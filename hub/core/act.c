@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "clone.h"
+
 static struct hub_action spare;
 
 static bool grow(void **p, size_t *cap, size_t size)
@@ -235,27 +237,25 @@ void act_end(struct hub *h, const struct job *j)
 	a->correlation = whose.correlation;
 }
 
-int act_copy(struct hub *h, const struct msg_type *t, const void *m, size_t lists, void **ret, struct span *ret_body)
+int act_copy(struct hub *h, const struct msg_type *t, const void *m, void **ret, struct span *ret_body)
 {
-	size_t head = (t->size + 15) & ~(size_t)15;
-	struct arena arena = { .cap = head + lists }; /* msg_decode() builds the struct there, too */
+	size_t size = msg_clone_size(t, m);
 	uint8_t *block;
-	int rc;
 
 	buf_reset(&h->scratch);
-	rc = msg_encode(t, m, MSG_KEYS_INT, &h->scratch);
-	if (rc < 0)
-		return rc;
-	block = malloc(head + arena.cap + h->scratch.n);
+	if (ret_body != NULL) {
+		int rc = msg_encode(t, m, MSG_KEYS_INT, &h->scratch);
+
+		if (rc < 0)
+			return rc;
+	}
+	block = malloc(size + h->scratch.n);
 	if (block == NULL)
 		return ERR_NOMEM;
-	arena.p = block + head;
-	*ret_body = span_mem(block + head + arena.cap, h->scratch.n);
-	memcpy(block + head + arena.cap, h->scratch.p, h->scratch.n);
-	rc = msg_decode(t, *ret_body, MSG_KEYS_INT, &arena, block, NULL);
-	if (rc < 0) {
-		free(block);
-		return rc;
+	msg_clone_into(t, m, block);
+	if (ret_body != NULL) {
+		memcpy(block + size, h->scratch.p, h->scratch.n);
+		*ret_body = span_mem(block + size, h->scratch.n);
 	}
 	*ret = block;
 	return 0;

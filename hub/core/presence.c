@@ -88,14 +88,10 @@ static void ask_who(struct hub *h, struct agent *a, const struct heartbeat *b)
 static void heartbeat_keep(struct hub *h, struct agent *a, const struct heartbeat *b)
 {
 	struct heartbeat told = *b;
-	size_t lists = b->n_figures * (sizeof(struct figures) + 16) + 16;
-	struct span body;
 	void *copy;
 
 	told.reason = SPAN_NONE;
-	for (size_t i = 0; i < b->n_figures; i++)
-		lists += b->figures[i].n_errors * sizeof(struct code_count);
-	if (act_copy(h, &heartbeat_type, &told, lists, &copy, &body) < 0)
+	if (act_copy(h, &heartbeat_type, &told, &copy, NULL) < 0)
 		return;
 	act_trash(h, a->heartbeat);
 	a->heartbeat = copy;
@@ -165,13 +161,9 @@ static void quarantine(struct hub *h, struct agent *a)
 
 static int registration_keep(struct hub *h, struct agent *a, const struct registration *r)
 {
-	const struct hardware *w = &r->hardware;
-	size_t n_texts = r->n_labels + w->n_isa + w->n_accelerators + w->n_zones;
-	size_t lists = r->n_models * sizeof(struct model_info) + n_texts * sizeof(struct span) + 5 * (size_t)16;
 	struct registration *old = a->reg;
-	struct span body;
 	void *copy;
-	int rc = act_copy(h, &registration_type, r, lists, &copy, &body);
+	int rc = act_copy(h, &registration_type, r, &copy, NULL);
 
 	if (rc < 0)
 		return rc;

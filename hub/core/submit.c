@@ -208,8 +208,6 @@ int submit_reply_copy(const struct hub_reply *r, struct span correlation, struct
 int submit_body_copy(struct hub *h, const struct submit *s, struct submit **ret, struct span *ret_body)
 {
 	struct submit b = *s;
-	size_t lists = s->n_messages * sizeof(struct turn) + (s->n_stop + s->n_require + s->n_prefer) * sizeof(struct span) +
-		       s->n_logit_bias * sizeof(struct msg_weight) + s->n_input * sizeof(struct span) + 96;
 	void *copy;
 	int rc;
 
@@ -217,7 +215,7 @@ int submit_body_copy(struct hub *h, const struct submit *s, struct submit **ret,
 	b.stream = b.cancel_on_disconnect = false;
 	b.has &= ~(UINT64_C(1) << SUBMIT_ID | UINT64_C(1) << SUBMIT_REPLY_TO | UINT64_C(1) << SUBMIT_CORRELATION |
 		   UINT64_C(1) << SUBMIT_STREAM | UINT64_C(1) << SUBMIT_CANCEL_ON_DISCONNECT);
-	rc = act_copy(h, &submit_type, &b, lists, &copy, ret_body);
+	rc = act_copy(h, &submit_type, &b, &copy, ret_body);
 	if (rc == 0)
 		*ret = copy;
 	return rc;
@@ -305,7 +303,6 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	j->cancel_on_disconnect = ev->submit->cancel_on_disconnect;
 	j->priority = body->priority;
 	j->rank = ++h->last_rank;
-	j->number = ++h->last_number;
 	j->submitted_ms = j->queued_ms = h->now_ms;
 	j->deadline_ms = deadline_ms > 0 ? h->now_ms + deadline_ms : UINT64_MAX;
 	j->text = BUF_INIT(PROTO_MAX_ANSWER);
