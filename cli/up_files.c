@@ -147,7 +147,8 @@ static int write_hub(const struct up_options *o)
 	fprintf(f,
 		"state_dir = \"%s/hub\";\n"
 		"broker = { host = \"127.0.0.1\"; port = %" PRIu64 "; };\n"
-		"http = { address = \"127.0.0.1\"; port = %" PRIu64 "; };\n",
+		"http = { address = \"127.0.0.1\"; port = %" PRIu64 "; };\n"
+		"journal = { mode = \"off\"; }; // for a trial; without it jobs outlive the hub\n",
 		o->dir, o->mqtt.number, o->http.number);
 	return close_config(f);
 }

@@ -602,7 +602,7 @@ static void on_over(void *ctx, struct http_call *c, bool hung_up)
 
 	if (j == NULL)
 		return;
-	if (hung_up && !f->closing)
+	if (hung_up && !f->closing && !server_is_stopping(f->server)) /* one with an id goes on after the next start */
 		server_event(f->server, &(struct hub_event){ .type = HUB_EV_CLIENT_GONE, .reply.conn = http_number(c) });
 	openai_call_fini(&j->openai);
 	free(j);

@@ -70,13 +70,13 @@ static void flush(struct mqtt *m)
 	}
 }
 
-static void send_sure(struct mqtt *m, const struct mq_pub *pub, struct span agent)
+static void send_sure(struct mqtt *m, const struct mq_pub *pub, struct span agent, struct span job)
 {
 	unsigned long long dropped;
 
 	if (agent.n > 0 && !m->is_up)
 		return; /* the core hears that the link is down and says it again when it is up */
-	if (outbox_add(&m->out, pub, agent) < 0) {
+	if (outbox_add(&m->out, pub, agent, job) < 0) {
 		m->stats.queue_dropped++;
 		if (log_allowed(&m->drop_limit, loop_now_ms(m->loop), LOG_EVERY_MS, &dropped))
 			log_warn("mqtt", "the broker takes messages slower than they are made; %llu dropped", dropped + 1);
@@ -108,7 +108,7 @@ static void send_to_agent(struct mqtt *m, enum topic_kind kind, struct span agen
 	pub.topic = span_of(topic.s);
 	pub.payload = buf_span(&m->buf);
 	if (qos > 0)
-		send_sure(m, &pub, agent);
+		send_sure(m, &pub, agent, SPAN_NONE);
 	else
 		send_light(m, &pub, false);
 }
@@ -151,7 +151,8 @@ static int encode_answer(struct mqtt *m, const struct hub_reply *reply, bool is_
 void mqtt_answer(struct mqtt *m, const struct hub_reply *reply, bool is_stream, const struct answer *answer)
 {
 	struct topic topic;
-	struct mq_pub pub = { .qos = answer->type == ANSWER_TOKENS || answer->type == ANSWER_PROGRESS ? 0 : 1 };
+	bool is_end = answer->type == ANSWER_DONE || answer->type == ANSWER_ERROR;
+	struct mq_pub pub = { .qos = is_end || answer->type == ANSWER_ACCEPTED ? 1 : 0 };
 
 	if (reply_topic(reply, answer->job, &topic) < 0 || encode_answer(m, reply, is_stream, *answer) < 0) {
 		m->stats.publish_failed++;
@@ -163,7 +164,7 @@ void mqtt_answer(struct mqtt *m, const struct hub_reply *reply, bool is_stream, 
 	pub.correlation = reply->correlation;
 	pub.content_type = reply_content_type(reply);
 	if (pub.qos > 0)
-		send_sure(m, &pub, SPAN_NONE);
+		send_sure(m, &pub, SPAN_NONE, is_end ? answer->job : SPAN_NONE);
 	else
 		send_light(m, &pub, true);
 }
@@ -179,7 +180,7 @@ void mqtt_forget(struct mqtt *m, struct span agent)
 		if (topic_make(m->settings->prefix, retained[i], agent, &topic) < 0)
 			continue; /* it was built of the same once */
 		pub.topic = span_of(topic.s);
-		send_sure(m, &pub, SPAN_NONE);
+		send_sure(m, &pub, SPAN_NONE, SPAN_NONE);
 	}
 }
 
@@ -317,6 +318,7 @@ static void on_ack(void *ctx, int mid, int reason)
 {
 	struct mqtt *m = ctx;
 	size_t slot = (size_t)mid % MIDS;
+	char job[PROTO_MAX_ID + 1];
 	unsigned long long dropped;
 
 	if (reason >= 0x80 && log_allowed(&m->drop_limit, loop_now_ms(m->loop), LOG_EVERY_MS, &dropped))
@@ -325,7 +327,9 @@ static void on_ack(void *ctx, int mid, int reason)
 			"everywhere "
 			"under \"%s\"?",
 			(unsigned)reason, m->settings->prefix);
-	outbox_acked(&m->out, mid);
+	outbox_acked(&m->out, mid, job);
+	if (job[0] != '\0')
+		m->on.event(m->ctx, &(struct hub_event){ .type = HUB_EV_TOLD, .job = span_of(job) });
 	if (m->asked[slot].mid != mid)
 		return;
 	m->asked[slot].mid = 0;

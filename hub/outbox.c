@@ -53,7 +53,7 @@ static struct span keep(char **p, struct span s)
 	return copy;
 }
 
-int outbox_add(struct outbox *o, const struct mq_pub *pub, struct span agent)
+int outbox_add(struct outbox *o, const struct mq_pub *pub, struct span agent, struct span job)
 {
 	size_t size = sizeof(struct letter) + pub->topic.n + pub->payload.n + pub->correlation.n;
 	struct letter *l;
@@ -69,7 +69,8 @@ int outbox_add(struct outbox *o, const struct mq_pub *pub, struct span agent)
 	l->pub.topic = keep(&p, pub->topic);
 	l->pub.payload = keep(&p, pub->payload);
 	l->pub.correlation = keep(&p, pub->correlation);
-	(void)span_copy(agent, l->agent, sizeof(l->agent)); /* an id: it fits */
+	(void)span_copy(agent, l->agent, sizeof(l->agent)); /* ids: they fit */
+	(void)span_copy(job, l->job, sizeof(l->job));
 	o->n++;
 	o->bytes += size;
 	push(&o->waiting, l);
@@ -96,10 +97,12 @@ void outbox_drop(struct outbox *o)
 	drop(o, &o->waiting, &o->waiting.first);
 }
 
-void outbox_acked(struct outbox *o, int mid)
+void outbox_acked(struct outbox *o, int mid, char *ret_job)
 {
+	ret_job[0] = '\0';
 	for (struct letter **at = &o->sent.first; *at != NULL; at = &(*at)->next) {
 		if ((*at)->mid == mid) { /* nearly always the first */
+			memcpy(ret_job, (*at)->job, sizeof((*at)->job));
 			drop(o, &o->sent, at);
 			return;
 		}

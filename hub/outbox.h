@@ -12,6 +12,7 @@
 struct letter {
 	struct letter *next;
 	char agent[PROTO_MAX_ID + 1]; /* empty: to a client */
+	char job[PROTO_MAX_ID + 1];   /* whose end it tells; empty: none */
 	int mid;
 	size_t size;
 	struct mq_pub pub; /* its spans point behind the struct */
@@ -29,14 +30,15 @@ struct outbox {
 
 void outbox_init(struct outbox *o, size_t max, size_t max_bytes);
 void outbox_fini(struct outbox *o);
-/* Copies the message to the end; agent empty: it is for a client.  ERR_FULL, ERR_NOMEM. */
-SHOAL_CHECK int outbox_add(struct outbox *o, const struct mq_pub *pub, struct span agent);
+/* Copies the message to the end; agent empty: it is for a client, and job says whose end it tells.  ERR_FULL, ERR_NOMEM. */
+SHOAL_CHECK int outbox_add(struct outbox *o, const struct mq_pub *pub, struct span agent, struct span job);
 /* The next to be sent; NULL: none. */
 const struct letter *outbox_first(const struct outbox *o);
 /* The first was sent under this packet id; or it cannot be sent at all. */
 void outbox_sent(struct outbox *o, int mid);
 void outbox_drop(struct outbox *o);
-void outbox_acked(struct outbox *o, int mid);
+/* ret_job, of PROTO_MAX_ID + 1 bytes: the job whose end has now been told, or empty. */
+void outbox_acked(struct outbox *o, int mid, char *ret_job);
 void outbox_link_lost(struct outbox *o);
 
 #endif

@@ -11,6 +11,7 @@
 
 #define RATE_SECONDS 5
 #define GOODBYE_MS 2000
+#define DRAIN_MS 2000 /* what is on its way to the disk has so long when the hub stops */
 #define RESERVED_FDS 64 /* MQTT, the journal and the rest: HTTP clients may not use them up */
 
 struct server {
@@ -20,6 +21,7 @@ struct server {
 	struct mqtt *mqtt;
 	struct front *front;
 	struct journal *journal;
+	char *journal_file; /* NULL: none */
 	struct loop_timer *tick, *second;
 	uint64_t epoch, started_ms;
 	bool busy, stopping;
@@ -41,7 +43,7 @@ static void carry_out(struct server *s, const struct hub_action *a)
 	switch (a->type) {
 	case HUB_ACT_PERSIST:
 		if (s->journal->write(s->journal, a) < 0)
-			log_error("journal", "an entry of job %.*s could not be kept", SPAN_FMT(a->persist.job));
+			log_error("journal", "an entry of job %.*s could not be kept: out of memory", SPAN_FMT(a->persist.job));
 		break;
 	case HUB_ACT_DISPATCH: mqtt_dispatch(s->mqtt, a->agent, &a->job); break;
 	case HUB_ACT_CONTROL: mqtt_control(s->mqtt, a->agent, &a->control); break;
@@ -110,6 +112,23 @@ static void on_safe(void *ctx, uint64_t seq)
 		s->is_safe_later = true; /* the journal may answer from inside its write() */
 	else
 		server_event(s, &(struct hub_event){ .type = HUB_EV_PERSISTED, .seq = s->safe_seq });
+}
+
+static void on_known(void *ctx, struct span job, const struct hub_record *end)
+{
+	server_event(ctx, &(struct hub_event){ .type = HUB_EV_KNOWN, .job = job, .record = end });
+}
+
+static void on_full(void *ctx, bool is_full)
+{
+	server_event(ctx, &(struct hub_event){ .type = HUB_EV_JOURNAL, .is_full = is_full });
+}
+
+static void on_record(void *ctx, const struct hub_record *r)
+{
+	struct server *s = ctx;
+
+	step(s, &(struct hub_event){ .type = HUB_EV_RESTORE, .record = r });
 }
 
 static void on_tick(void *ctx)
@@ -204,6 +223,19 @@ uint64_t server_started_ms(const struct server *s)
 	return s->started_ms;
 }
 
+struct journal_stats server_journal_stats(const struct server *s)
+{
+	struct journal_stats stats;
+
+	s->journal->stats(s->journal, &stats);
+	return stats;
+}
+
+const char *server_journal_file(const struct server *s)
+{
+	return s->journal_file;
+}
+
 bool server_is_stopping(const struct server *s)
 {
 	return s->stopping;
@@ -234,6 +266,54 @@ static size_t fit_connections(size_t wanted)
 	return wanted;
 }
 
+/* ---- the journal ---- */
+
+static int journal_open(struct server *s, char *err, size_t err_size)
+{
+	static const struct journal_events events = { .safe = on_safe, .known = on_known, .full = on_full };
+	const struct settings *c = s->settings;
+	struct journal_options o = {
+		.commit_ms = c->journal.commit_ms,
+		.commit_records = c->journal.commit_records,
+		.max_waiting = c->journal.max_waiting,
+		.reserve = c->journal.reserve,
+		.keep_ms = c->journal.keep_hours * 3600 * 1000,
+		.keep_jobs = c->journal.keep_jobs,
+		.key_ms = c->journal.id_hours * 3600 * 1000,
+		.max_keys = c->journal.max_ids,
+		.restore_max = c->core.max_ended,
+	};
+	struct buf name = BUF_INIT(4096);
+
+	if (c->core.journal == HUB_JOURNAL_OFF)
+		return journal_null_new(on_safe, s, &s->journal);
+	if (c->journal.file[0] != '\0')
+		buf_addf(&name, "%s", c->journal.file);
+	else
+		buf_addf(&name, "%s/journal.db", c->state_dir);
+	if (name.err != 0) {
+		(void)snprintf(err, err_size, "the name of the journal's file is too long");
+		buf_fini(&name);
+		return ERR_TOOBIG;
+	}
+	o.file = s->journal_file = (char *)name.p; /* buf_addf() ends in NUL */
+	return journal_sqlite_new(s->loop, &o, &events, s, err, err_size, &s->journal);
+}
+
+/* What the last run left, before anything else happens. */
+static int take_up(struct server *s, char *err, size_t err_size)
+{
+	uint64_t last = 0;
+	int rc = s->journal->restore(s->journal, on_record, s, &last);
+
+	if (rc < 0) {
+		(void)snprintf(err, err_size, "%s cannot be read: move it away to begin without its jobs", s->journal_file);
+		return rc;
+	}
+	server_event(s, &(struct hub_event){ .type = HUB_EV_RESTORED, .seq = last });
+	return 0;
+}
+
 static int make_parts(struct server *s, uint64_t seed, char *err, size_t err_size)
 {
 	static const struct mqtt_handlers handlers = { .event = on_mqtt_event, .fleet = fleet };
@@ -242,7 +322,7 @@ static int make_parts(struct server *s, uint64_t seed, char *err, size_t err_siz
 
 	core.seed = seed;
 	core.epoch = s->epoch;
-	if ((rc = hub_new(&core, &s->hub)) < 0 || (rc = journal_null_new(on_safe, s, &s->journal)) < 0 ||
+	if ((rc = hub_new(&core, &s->hub)) < 0 || (rc = journal_open(s, err, err_size)) < 0 ||
 		(rc = loop_timer_new(s->loop, on_tick, s, &s->tick)) < 0 ||
 		(rc = loop_timer_new(s->loop, on_second, s, &s->second)) < 0)
 		return rc;
@@ -251,7 +331,7 @@ static int make_parts(struct server *s, uint64_t seed, char *err, size_t err_siz
 	rc = front_new(s, fit_connections(s->settings->http.max_connections), err, err_size, &s->front);
 	if (rc == 0)
 		rc = mqtt_new(s->loop, s->settings, s->epoch, seed, &handlers, s, err, err_size, &s->mqtt);
-	return rc;
+	return rc < 0 ? rc : take_up(s, err, err_size);
 }
 
 int server_new(struct loop *l, const struct settings *settings, uint64_t epoch, uint64_t seed, char *err, size_t err_size,
@@ -283,6 +363,7 @@ int server_new(struct loop *l, const struct settings *settings, uint64_t epoch, 
 
 struct cancel_list {
 	size_t n;
+	bool has_journal;
 	struct {
 		char job[PROTO_MAX_ID + 1], user[PROTO_MAX_ID + 1];
 	} item[CANCEL_AT_ONCE];
@@ -292,6 +373,8 @@ static void collect_job(void *ctx, const struct hub_job_view *v)
 {
 	struct cancel_list *l = ctx;
 
+	if (l->has_journal && v->outlives_hub)
+		return;
 	if (l->n < CANCEL_AT_ONCE && v->state < HUB_JOB_DONE &&
 		span_copy(v->job, l->item[l->n].job, PROTO_MAX_ID + 1) == 0 &&
 		span_copy(v->user, l->item[l->n].user, PROTO_MAX_ID + 1) == 0)
@@ -300,7 +383,7 @@ static void collect_job(void *ctx, const struct hub_job_view *v)
 
 static void cancel_all(struct server *s)
 {
-	struct cancel_list l;
+	struct cancel_list l = { .has_journal = s->journal_file != NULL };
 
 	do {
 		l.n = 0;
@@ -327,9 +410,11 @@ void server_stop(struct server *s)
 		loop_exit(s->loop, 0);
 		return;
 	}
-	log_notice("hub", "stopping: live jobs are cancelled");
+	log_notice("hub", s->journal_file == NULL ? "stopping: live jobs are cancelled"
+						  : "stopping: jobs that can be asked for again go on after the next start");
 	s->stopping = true;
 	cancel_all(s);
+	s->journal->drain(s->journal, DRAIN_MS);
 	front_flush(s->front);
 	mqtt_close(s->mqtt, GOODBYE_MS, on_closed);
 }
@@ -342,6 +427,7 @@ struct server *server_free(struct server *s)
 	mqtt_free(s->mqtt);
 	if (s->journal != NULL)
 		s->journal->free(s->journal);
+	free(s->journal_file);
 	loop_timer_free(s->tick);
 	loop_timer_free(s->second);
 	hub_free(s->hub);

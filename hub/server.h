@@ -5,6 +5,7 @@
 
 #include "hub.h"
 #include "http.h"
+#include "journal.h"
 #include "mqtt.h"
 #include "settings.h"
 
@@ -13,8 +14,8 @@ struct server;
 /* settings are lent for the server's life.  On failure err holds one sentence. */
 SHOAL_CHECK int server_new(struct loop *l, const struct settings *settings, uint64_t epoch, uint64_t seed, char *err,
 	size_t err_size, struct server **ret);
-/* SIGTERM: ends the jobs that live (nothing would remember them), says goodbye, leaves the
- * loop.  A second time: leaves at once. */
+/* SIGTERM: ends the jobs that nothing would remember (all of them without a journal), says goodbye, leaves
+ * the loop.  A second time: leaves at once. */
 void server_stop(struct server *s);
 struct server *server_free(struct server *s);
 
@@ -31,6 +32,9 @@ const struct http *server_http(const struct server *s);
 uint64_t server_epoch(const struct server *s);
 uint64_t server_started_ms(const struct server *s);
 double server_tokens_per_s(const struct server *s); /* over the last seconds */
+struct journal_stats server_journal_stats(const struct server *s);
+/* The journal's file, for whoever reads it; NULL: there is none. */
+const char *server_journal_file(const struct server *s);
 bool server_is_stopping(const struct server *s);
 
 #endif

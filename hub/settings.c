@@ -91,6 +91,12 @@ static const struct config_option options[] = {
 	     "that may die of one job before it ends with POISON; 0: no such limit"),
 	MS("jobs.exact_wait_ms", core.exact_wait_ms, 0, "2000",
 	   "a job that moves in mid-answer waits so long for an agent that writes on exactly; then any may"),
+	MS("jobs.rejoin_ms", core.rejoin_ms, 100, "20000", "after a start of the hub an agent has so long to come back to its jobs"),
+	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
+	     "prompts and answers held, of live and ended jobs; 0: no bound"),
+	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",
+	     "for jobs that name none; 0: none"),
+
 	UINT("breaker.min", core.breaker_min, 0, 1000000, "5", "attempts",
 	     "of a model on an agent, ended within the window, before it may be left alone; 0: never"),
 	UINT("breaker.percent", core.breaker_percent, 1, 100, "50", "%", "of them failed: it gets none of that model for a while"),
@@ -98,11 +104,20 @@ static const struct config_option options[] = {
 	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
 	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
 
-	MS("jobs.rejoin_ms", core.rejoin_ms, 100, "20000", "after a start of the hub an agent has so long to come back to its jobs"),
-	UINT("jobs.max_bytes", core.max_bytes, 0, UINT64_MAX >> 1, "268435456", "bytes",
-	     "prompts and answers held, of live and ended jobs; 0: no bound"),
-	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",
-	     "for jobs that name none; 0: none"),
+	{ .path = "journal.mode", .type = CONFIG_ENUM, .offset = AT(core.journal), .def = "sync", .names = hub_journal_names,
+	  .help = "sync: a stream's tokens are on disk before they are shown; async: a moment later; off: jobs end with the hub" },
+	TEXT("journal.file", journal.file, 0, "", "where jobs are written down; empty: journal.db in state_dir"),
+	UINT("journal.commit_ms", journal.commit_ms, 0, 1000, "0", "ms",
+	     "an entry waits at most so long for others to be written with it, besides those that come while the disk is busy"),
+	UINT("journal.commit_records", journal.commit_records, 1, 4096, "256", "entries", "written together at most"),
+	UINT("journal.max_waiting", journal.max_waiting, 1 << 20, 1 << 30, "67108864", "bytes",
+	     "entries that wait for a slow disk; with more new jobs are refused"),
+	UINT("journal.reserve", journal.reserve, 0, 1 << 30, "8388608", "bytes",
+	     "of disk put by, so that running jobs can end when it is full"),
+	UINT("journal.keep_hours", journal.keep_hours, 1, 24 * 366, "168", "hours", "ended jobs are kept for"),
+	UINT("journal.keep_jobs", journal.keep_jobs, 0, 10000000, "10000", NULL, "ended jobs kept at most, with their answers"),
+	UINT("journal.id_hours", journal.id_hours, 1, 24 * 366, "24", "hours", "an id is not run again for, even if its answer is gone"),
+	UINT("journal.max_ids", journal.max_ids, 1, 100000000, "1000000", NULL, "ids remembered at most"),
 };
 /* clang-format on */
 

@@ -24,6 +24,11 @@ struct settings {
 		char **users; /* whose MQTT requests to clients/<user>/admin count */
 		size_t n_users;
 	} admin;
+	struct {
+		char *file; /* empty: journal.db in state_dir */
+		uint64_t commit_ms, commit_records, max_waiting, reserve;
+		uint64_t keep_hours, keep_jobs, id_hours, max_ids;
+	} journal;
 	struct hub_config core; /* seed and epoch are not settings */
 };
 

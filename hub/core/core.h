@@ -198,6 +198,7 @@ struct job {
 	enum hub_job_state state;
 	unsigned priority;
 	uint64_t rank;        /* order of submission */
+	uint64_t number;      /* in the journal, over all runs */
 	uint64_t persist_seq; /* waited for; 0: none */
 	uint64_t tell_seq;    /* the client hears nothing more until this is safe; 0: nothing waits */
 	uint64_t submitted_ms, deadline_ms /* absolute; UINT64_MAX: none */;
@@ -300,7 +301,7 @@ struct hub {
 	size_t n_live, n_ended, bytes;
 	bool is_journal_full, has_retold;
 	struct buf record; /* to encode into */
-	uint64_t persist_seq, last_rank;
+	uint64_t persist_seq, last_rank, last_number;
 	/* operators */
 	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
 	uint64_t n_admin;
@@ -470,7 +471,7 @@ uint64_t journal_value(struct hub *h, enum hub_persist_kind kind, struct span ke
 /* ---- restore.c ---- */
 
 void restore_event(struct hub *h, const struct hub_event *ev);
-void restore_done(struct hub *h);
+void restore_done(struct hub *h, const struct hub_event *ev);
 void restore_link_up(struct hub *h);
 struct job *restore_end(struct hub *h, const struct hub_record *r); /* an ended job; NULL: none */
 void restore_agent_up(struct hub *h, struct agent *a);

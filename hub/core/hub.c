@@ -189,7 +189,7 @@ static void handle(struct hub *h, const struct hub_event *ev)
 		admin_safe(h, ev->seq);
 		break;
 	case HUB_EV_RESTORE: restore_event(h, ev); break;
-	case HUB_EV_RESTORED: restore_done(h); break;
+	case HUB_EV_RESTORED: restore_done(h, ev); break;
 	case HUB_EV_KNOWN: journal_known(h, ev); break;
 	case HUB_EV_TOLD: journal_told(h, ev); break;
 	case HUB_EV_JOURNAL: h->is_journal_full = ev->is_full; break;

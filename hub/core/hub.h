@@ -133,7 +133,7 @@ enum hub_event_type {
 	HUB_EV_LOAD,         /* agent, model: an operator wants it loaded there, whatever was before */
 	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
 	HUB_EV_RESTORE,      /* record: of the last run, in order, before the first LINK_UP */
-	HUB_EV_RESTORED,     /* that was all of them */
+	HUB_EV_RESTORED,     /* that was all of them; seq: the highest number of a job there ever was */
 	HUB_EV_KNOWN,        /* job, record: its user has used its id for another job, which ended so; before its PERSISTED */
 	HUB_EV_TOLD,         /* job: its end has reached the broker */
 	HUB_EV_JOURNAL,      /* is_full: there is no room for new jobs, or there is again */
@@ -177,10 +177,12 @@ const char *hub_persist_name(unsigned kind); /* NULL: none */
 struct hub_record {
 	uint64_t seq; /* of this run, from 1; 0 in a RESTORE */
 	enum hub_persist_kind kind;
+	uint64_t number;       /* of the job, over all runs; 0: a value */
 	struct span job;       /* or the key of a value */
 	uint64_t attempt;      /* ATTEMPT */
 	struct span user, key; /* SUBMIT, END: whose job, and the id its client gave it */
 	unsigned state;        /* END: enum hub_job_state */
+	bool has_reader;       /* END: over MQTT, which is to be told */
 	struct span body;      /* empty where nothing is kept (HUB_JOURNAL_OFF), and for a value that goes */
 	uint64_t age_ms;       /* RESTORE: since it was written */
 };
@@ -264,6 +266,7 @@ struct hub_job_view {
 	enum finish finish;
 	enum code code; /* of the end; CODE_OK */
 	struct span message;
+	bool outlives_hub; /* with a journal: a connection does not, but under an id the job is asked for again */
 };
 
 /* Why a session's request went to another agent than the one before. */

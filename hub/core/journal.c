@@ -151,6 +151,8 @@ static struct span lend(struct hub *h, struct span bytes)
 
 void journal_body(struct hub *h, const struct job *j, struct hub_record *r)
 {
+	r->number = j->number;
+	r->has_reader = j->reply.to.conn == 0 && !j->is_deaf;
 	r->user = span_of(j->user);
 	r->key = span_of(j->key);
 	r->state = j->state;

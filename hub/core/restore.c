@@ -68,6 +68,7 @@ static void job_discard(struct hub *h, struct job *j)
 	free(j->submit);
 	free(j->cuts);
 	free(j->end);
+	free(j->message);
 	buf_fini(&j->text);
 	buf_fini(&j->probs);
 	free(j);
@@ -123,6 +124,7 @@ static void restore_submit(struct hub *h, const struct hub_record *r, struct are
 		return;
 	}
 	j->rank = ++h->last_rank;
+	j->number = r->number;
 	j->state = HUB_JOB_QUEUED;
 	j->is_resting = true;
 	j->not_before_ms = UINT64_MAX; /* until all is restored */
@@ -226,6 +228,10 @@ static bool fill_end(struct job *j, const struct record_end *m)
 	j->n_ids = m->n_ids;
 	j->attempt = j->end->receipt.attempts;
 	j->finish = (enum finish)j->end->finish_reason;
+	if (j->end->code.n > 0 && code_by_name(j->end->code) != NULL)
+		j->code = (enum code)code_by_name(j->end->code)->number;
+	if (j->end->message.n > 0)
+		j->message = span_str(j->end->message);
 	return j->text.err == 0 && j->probs.err == 0 && !jobs_is_live(j);
 }
 
@@ -250,6 +256,7 @@ static struct job *end_from(struct hub *h, const struct hub_record *r, struct ar
 		job_discard(h, j);
 		return NULL;
 	}
+	j->number = r->number;
 	j->ended_ms = h->now_ms - r->age_ms;
 	j->submitted_ms = j->ended_ms - m.total_ms;
 	j->deadline_ms = UINT64_MAX;
@@ -307,10 +314,11 @@ static void hold_for(struct job *j)
 	list_add_tail(&j->agent->rejoin, &j->place);
 }
 
-void restore_done(struct hub *h)
+void restore_done(struct hub *h, const struct hub_event *ev)
 {
 	unsigned long long n_queued = 0, n_tried = 0;
 
+	h->last_number = ev->seq > h->last_number ? ev->seq : h->last_number;
 	LIST_EACH(l, &h->live)
 	{
 		struct job *j = CONTAINER(l, struct job, all);

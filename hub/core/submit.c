@@ -303,6 +303,7 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	j->cancel_on_disconnect = ev->submit->cancel_on_disconnect;
 	j->priority = body->priority;
 	j->rank = ++h->last_rank;
+	j->number = ++h->last_number;
 	j->submitted_ms = j->queued_ms = h->now_ms;
 	j->deadline_ms = deadline_ms > 0 ? h->now_ms + deadline_ms : UINT64_MAX;
 	j->text = BUF_INIT(PROTO_MAX_ANSWER);

@@ -56,6 +56,7 @@ struct hub_job_view view_of_job(const struct job *j)
 		.session = j->submit != NULL ? j->submit->session : SPAN_NONE,
 		.not_before_ms = j->is_resting ? j->not_before_ms : 0,
 		.ended_ms = j->ended_ms,
+		.outlives_hub = j->reply.to.conn == 0 || j->key[0] != '\0',
 		.finish = j->finish,
 		.code = j->code,
 		.message = j->message != NULL ? span_of(j->message) : SPAN_NONE,

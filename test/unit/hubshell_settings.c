@@ -26,6 +26,7 @@ Test(settings, defaults_are_those_of_the_core)
 	hub_config_defaults(&core);
 	core.epoch = settings.core.epoch; /* neither is a setting */
 	core.seed = settings.core.seed;
+	core.journal = HUB_JOURNAL_SYNC; /* a core by itself has none */
 	cr_assert_eq(memcmp(&core, &settings.core, sizeof(core)), 0);
 }
 
