@@ -16,6 +16,8 @@ bool api_job(const struct server *s, struct span id, struct buf *out);
 /* Conversations, the last used first; of q user, model, agent and limit count. */
 void api_sessions(const struct server *s, const struct query *q, struct buf *out);
 struct api_sessions_status api_sessions_status(const struct server *s);
+/* Nothing is written unless CODE_OK. */
+enum code api_explain(const struct server *s, const struct query *q, struct buf *out);
 void api_admin(const struct server *s, struct buf *out); /* what operators asked of late */
 void api_models(const struct server *s, uint64_t created, struct buf *out); /* OpenAI's list */
 /* False, and nothing is written, when no agent knows it. */

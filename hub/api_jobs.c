@@ -2,8 +2,11 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "api_explain.h"
 #include "api_proto.h"
 #include "doc.h"
+
+#define STORY_CANDIDATES 100 /* agents told of with a job */
 
 static uint64_t ago(uint64_t now_ms, uint64_t at_ms)
 {
@@ -85,6 +88,7 @@ bool api_jobs(const struct server *s, const struct query *q, struct buf *out)
 bool api_job(const struct server *s, struct span id, struct buf *out)
 {
 	struct api_job_story doc = { 0 };
+	struct explain e = { 0 };
 	struct hub_job_view v;
 
 	if (!hub_find_job(server_hub(s), id, &v, &doc.receipt))
@@ -92,8 +96,25 @@ bool api_job(const struct server *s, struct span id, struct buf *out)
 	fill(&v, loop_now_ms(server_loop(s)), &doc.job);
 	if (v.state < HUB_JOB_DONE)
 		doc.receipt.total_ms = (double)doc.job.age_ms;
+	if (v.state < HUB_JOB_DONE && explain_job(server_hub(s), id, v.model, STORY_CANDIDATES, &e) == CODE_OK) {
+		doc.explain = e.doc;
+		msg_set(&doc, API_STORY_EXPLAIN);
+	}
 	doc_add(&api_job_story_type, &doc, out);
+	explain_fini(&e);
 	return true;
+}
+
+enum code api_explain(const struct server *s, const struct query *q, struct buf *out)
+{
+	struct submit request = { .model = q->jobs.model, .require = q->labels, .n_require = q->n_labels };
+	struct explain e;
+	enum code code = explain_request(server_hub(s), &request, q->limit, &e);
+
+	if (code == CODE_OK)
+		doc_add(&api_explain_type, &e.doc, out);
+	explain_fini(&e);
+	return code;
 }
 
 /* ---- operators ---- */

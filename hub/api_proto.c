@@ -248,10 +248,41 @@ static const struct msg_field jobs_fields[] = {
 const struct msg_type api_jobs_type = MSG_TYPE("api-jobs", T, jobs_fields);
 #undef T
 
+#define T struct api_candidate
+static const struct msg_field candidate_fields[] = {
+	MSG_F_TEXT(T, agent, 1, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, reason, 2, MSG_REQ, TEXT_MAX),
+	MSG_F_TEXT(T, text, 3, MSG_REQ, TEXT_MAX),
+	MSG_F_REAL(T, expected_ms, 4, 0),
+	MSG_F_REAL(T, score, 5, 0),
+	MSG_F_UINT(T, cached_tokens, 6, 0, ANY),
+};
+static const struct msg_type candidate_type = MSG_TYPE("candidate", T, candidate_fields);
+#undef T
+
+#define T struct api_reason
+static const struct msg_field reason_fields[] = {
+	MSG_F_TEXT(T, reason, 1, MSG_REQ, TEXT_MAX),
+	MSG_F_UINT(T, agents, 2, MSG_REQ, ANY),
+};
+static const struct msg_type reason_type = MSG_TYPE("reason", T, reason_fields);
+#undef T
+
+#define T struct api_explain
+static const struct msg_field explain_fields[] = {
+	MSG_F_TEXT(T, model, 1, MSG_REQ, TEXT_MAX),
+	MSG_F_UINT(T, total, 2, MSG_REQ, ANY),
+	MSG_F_SUBS(T, reasons, struct api_reason, 3, MSG_REQ, HUB_REASON_COUNT, &reason_type),
+	MSG_F_SUBS(T, candidates, struct api_candidate, 4, MSG_REQ, LIST_MAX, &candidate_type),
+};
+const struct msg_type api_explain_type = MSG_TYPE("api-explain", T, explain_fields);
+#undef T
+
 #define T struct api_job_story
 static const struct msg_field job_story_fields[] = {
 	MSG_F_SUB(T, job, struct api_job, 1, MSG_REQ, &api_job_type),
 	MSG_F_SUB(T, receipt, struct receipt, 2, MSG_REQ, &receipt_type),
+	MSG_F_SUB(T, explain, struct api_explain, API_STORY_EXPLAIN, 0, &api_explain_type),
 };
 const struct msg_type api_job_story_type = MSG_TYPE("api-job-story", T, job_story_fields);
 #undef T

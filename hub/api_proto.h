@@ -150,11 +150,36 @@ struct api_jobs {
 	struct span next; /* the cursor of the next page */
 };
 
+struct api_candidate { /* an agent, seen by a job */
+	uint64_t has;
+	struct span agent, reason, text;
+	double expected_ms, score; /* 0: no idea */
+	uint64_t cached_tokens;
+};
+
+struct api_reason {
+	uint64_t has;
+	struct span reason;
+	uint64_t agents;
+};
+
+struct api_explain {
+	uint64_t has;
+	struct span model;
+	uint64_t total;
+	const struct api_reason *reasons; /* how many agents each holds of */
+	size_t n_reasons;
+	const struct api_candidate *candidates; /* the best first, then those that cannot */
+	size_t n_candidates;
+};
+
 struct api_job_story {
 	uint64_t has;
 	struct api_job job;
 	struct receipt receipt;
+	struct api_explain explain; /* of a live one */
 };
+enum { API_STORY_EXPLAIN = 3 };
 
 struct api_asked { /* by an operator */
 	uint64_t has;
@@ -188,6 +213,6 @@ struct api_load { /* what is asked, and the answer: that it was passed on */
 };
 
 extern const struct msg_type api_status_type, api_agents_type, api_jobs_type, api_sessions_type, api_load_type, api_job_story_type,
-	api_admin_type;
+	api_explain_type, api_admin_type;
 
 #endif

@@ -375,6 +375,20 @@ static void serve_job(struct front *f, struct http_call *c)
 		reply_refused(f, c, CODE_NOT_FOUND, "there is no such job: it was never submitted, or ended long ago");
 }
 
+static void serve_explain(struct front *f, struct http_call *c)
+{
+	struct query q;
+	enum code code;
+
+	if (!read_query(f, c, &q))
+		return;
+	code = api_explain(f->server, &q, &f->doc);
+	if (code == CODE_OK)
+		reply_json(f, c, 200);
+	else
+		reply_refused(f, c, code, q.jobs.model.n > 0 ? code_info(code)->text : "name one with \"model\": there are several, or none");
+}
+
 static void serve_admin(struct front *f, struct http_call *c)
 {
 	api_admin(f->server, &f->doc);
@@ -501,6 +515,7 @@ static const struct route {
 	{ VERBS_JOBS, LEVEL, false, serve_job },
 	{ VERBS_JOBS, PREFIX, true, serve_verb },
 	{ "/api/v1/sessions", WHOLE, false, serve_sessions },
+	{ "/api/v1/explain", WHOLE, false, serve_explain },
 	{ "/api/v1/admin", WHOLE, false, serve_admin },
 	{ "/healthz", WHOLE, false, serve_health },
 	{ "/readyz", WHOLE, false, serve_ready },
