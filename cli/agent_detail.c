@@ -203,6 +203,9 @@ int detail_print(const struct api_agent *a)
 	detail_age(a->seen_ms, seen, sizeof(seen));
 	put("agent", a->id);
 	PUT("state", "%.*s%s%.*s, heard %s ago", SPAN_FMT(a->state), a->reason.n > 0 ? ": " : "", SPAN_FMT(a->reason), seen);
+	put("asked for", a->asked_for);
+	if (msg_has(a, API_AGENT_WEIGHT) && a->weight < 100)
+		PUT("weight", "%" PRIu64 " %% of the work it would get", a->weight);
 	put("host", a->host);
 	put("machine", h->machine);
 	PUT("system", "Linux %.*s, %.*s", SPAN_FMT(h->kernel), SPAN_FMT(h->arch));

@@ -45,6 +45,7 @@ static const struct msg_field agent_model_fields[] = {
 	MSG_F_REAL(struct api_agent_model, prefill_tokens_per_s, 4, 0),
 	MSG_F_REAL(struct api_agent_model, decode_tokens_per_s, 5, 0),
 	MSG_F_UINT(struct api_agent_model, memory, 6, 0, UINT64_MAX),
+	MSG_F_TEXT(struct api_agent_model, breaker, 7, 0, 32),
 };
 static const struct msg_type agent_model_type = MSG_TYPE("agent-model", struct api_agent_model, agent_model_fields);
 
@@ -66,13 +67,171 @@ static const struct msg_field agent_fields[] = {
 	MSG_F_UINT(struct api_agent, mem_available, 15, 0, UINT64_MAX),
 	MSG_F_REAL(struct api_agent, load, 16, 0),
 	MSG_F_SUBS(struct api_agent, figures, struct figures, 17, 0, PROTO_MAX_MODELS, &figures_type),
+	MSG_F_UINT(struct api_agent, in_flight, 18, 0, UINT64_MAX),
+	MSG_F_UINT(struct api_agent, weight, API_AGENT_WEIGHT, 0, UINT64_MAX),
+	MSG_F_BOOL(struct api_agent, drained, 20, 0),
+	MSG_F_BOOL(struct api_agent, isolated, 21, 0),
+	MSG_F_TEXT(struct api_agent, asked_for, 22, 0, 1024),
 };
 static const struct msg_type agent_type = MSG_TYPE("agent", struct api_agent, agent_fields);
 
 static const struct msg_field agents_fields[] = {
 	MSG_F_SUBS(struct api_agents, agents, struct api_agent, 1, MSG_REQ, 100000, &agent_type),
+	MSG_F_UINT(struct api_agents, total, 2, 0, UINT64_MAX),
+	MSG_F_TEXT(struct api_agents, next, 3, 0, 1024),
 };
 const struct msg_type api_agents_type = MSG_TYPE("agents", struct api_agents, agents_fields);
+
+#define T struct api_message
+static const struct msg_field message_fields[] = { MSG_F_TEXT(T, message, 1, MSG_REQ, 4096) };
+#undef T
+const struct msg_type api_message_type = MSG_TYPE("message", struct api_message, message_fields);
+
+#define T struct api_job
+static const struct msg_field job_fields[] = {
+	MSG_F_TEXT(T, job, 1, MSG_REQ, 1024),
+	MSG_F_TEXT(T, user, 2, 0, 1024),
+	MSG_F_TEXT(T, model, 3, 0, 1024),
+	MSG_F_TEXT(T, agent, 4, 0, 1024),
+	MSG_F_TEXT(T, state, 5, MSG_REQ, 1024),
+	MSG_F_TEXT(T, priority, 6, 0, 1024),
+	MSG_F_TEXT(T, id, 7, 0, 1024),
+	MSG_F_TEXT(T, session, 8, 0, 1024),
+	MSG_F_TEXT(T, finish_reason, 9, 0, 1024),
+	MSG_F_TEXT(T, code, 10, 0, 1024),
+	MSG_F_TEXT(T, message, 11, 0, 4096),
+	MSG_F_UINT(T, attempt, 12, 0, UINT64_MAX),
+	MSG_F_UINT(T, tokens, 13, 0, UINT64_MAX),
+	MSG_F_UINT(T, age_ms, 14, 0, UINT64_MAX),
+	MSG_F_UINT(T, deadline_ms, API_JOB_DEADLINE, 0, UINT64_MAX),
+	MSG_F_UINT(T, ended_ms, 16, 0, UINT64_MAX),
+	MSG_F_UINT(T, rests_ms, API_JOB_RESTS, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type api_job_type = MSG_TYPE("job", struct api_job, job_fields);
+
+#define T struct api_jobs
+static const struct msg_field jobs_fields[] = {
+	MSG_F_UINT(T, live, 1, 0, UINT64_MAX),
+	MSG_F_SUBS(T, jobs, struct api_job, 2, MSG_REQ, 100000, &api_job_type),
+	MSG_F_TEXT(T, next, 3, 0, 1024),
+};
+#undef T
+const struct msg_type api_jobs_type = MSG_TYPE("jobs", struct api_jobs, jobs_fields);
+
+#define T struct api_candidate
+static const struct msg_field candidate_fields[] = {
+	MSG_F_TEXT(T, agent, 1, MSG_REQ, 1024),
+	MSG_F_TEXT(T, reason, 2, MSG_REQ, 1024),
+	MSG_F_TEXT(T, text, 3, 0, 4096),
+	MSG_F_REAL(T, expected_ms, 4, 0),
+	MSG_F_UINT(T, cached_tokens, 5, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type candidate_type = MSG_TYPE("candidate", struct api_candidate, candidate_fields);
+
+#define T struct api_reason
+static const struct msg_field reason_fields[] = {
+	MSG_F_TEXT(T, reason, 1, MSG_REQ, 1024),
+	MSG_F_UINT(T, agents, 2, MSG_REQ, UINT64_MAX),
+};
+#undef T
+static const struct msg_type reason_type = MSG_TYPE("reason", struct api_reason, reason_fields);
+
+#define T struct api_explain
+static const struct msg_field explain_fields[] = {
+	MSG_F_TEXT(T, model, 1, 0, 1024),
+	MSG_F_UINT(T, total, 2, 0, UINT64_MAX),
+	MSG_F_SUBS(T, reasons, struct api_reason, 3, MSG_REQ, 1024, &reason_type),
+	MSG_F_SUBS(T, candidates, struct api_candidate, 4, MSG_REQ, 100000, &candidate_type),
+};
+#undef T
+const struct msg_type api_explain_type = MSG_TYPE("explain", struct api_explain, explain_fields);
+
+#define T struct api_story
+static const struct msg_field story_fields[] = {
+	MSG_F_SUB(T, job, struct api_job, 1, MSG_REQ, &api_job_type),
+	MSG_F_SUB(T, receipt, struct receipt, 2, 0, &receipt_type),
+	MSG_F_SUB(T, explain, struct api_explain, 3, 0, &api_explain_type),
+};
+#undef T
+const struct msg_type api_story_type = MSG_TYPE("story", struct api_story, story_fields);
+
+#define T struct api_link
+static const struct msg_field link_fields[] = {
+	MSG_F_BOOL(T, up, 1, MSG_REQ),
+	MSG_F_BOOL(T, blind, 2, MSG_REQ),
+	MSG_F_TEXT(T, broker, 3, 0, 1024),
+	MSG_F_TEXT(T, reason, 4, 0, 4096),
+};
+#undef T
+static const struct msg_type link_type = MSG_TYPE("link", struct api_link, link_fields);
+
+#define T struct api_hub
+static const struct msg_field hub_fields[] = {
+	MSG_F_TEXT(T, version, 1, MSG_REQ, 1024),
+	MSG_F_TEXT(T, policy, 2, 0, 1024),
+	MSG_F_UINT(T, uptime_ms, 3, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type hub_type = MSG_TYPE("hub", struct api_hub, hub_fields);
+
+#define T struct api_status_model
+static const struct msg_field status_model_fields[] = {
+	MSG_F_TEXT(T, name, 1, MSG_REQ, 1024),
+	MSG_F_UINT(T, ready, 2, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type status_model_type = MSG_TYPE("status-model", struct api_status_model, status_model_fields);
+
+#define T struct api_fleet
+static const struct msg_field fleet_fields[] = {
+	MSG_F_UINT(T, total, 1, MSG_REQ, UINT64_MAX),
+	MSG_F_UINT(T, online, 2, MSG_REQ, UINT64_MAX),
+	MSG_F_UINT(T, suspect, 3, 0, UINT64_MAX),
+	MSG_F_UINT(T, draining, 4, 0, UINT64_MAX),
+	MSG_F_UINT(T, offline, 5, 0, UINT64_MAX),
+	MSG_F_UINT(T, quarantined, 6, 0, UINT64_MAX),
+	MSG_F_UINT(T, slots, 7, 0, UINT64_MAX),
+	MSG_F_UINT(T, in_flight, 8, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type fleet_type = MSG_TYPE("fleet", struct api_fleet, fleet_fields);
+
+#define T struct api_status
+static const struct msg_field status_fields[] = {
+	MSG_F_SUB(T, hub, struct api_hub, 1, MSG_REQ, &hub_type),
+	MSG_F_SUB(T, link, struct api_link, 2, MSG_REQ, &link_type),
+	MSG_F_SUB(T, agents, struct api_fleet, 3, MSG_REQ, &fleet_type),
+	MSG_F_UINT(T, queued, 4, 0, UINT64_MAX),
+	MSG_F_UINT(T, running, 5, 0, UINT64_MAX),
+	MSG_F_SUBS(T, models, struct api_status_model, 6, 0, 100000, &status_model_type),
+};
+#undef T
+const struct msg_type api_status_type = MSG_TYPE("status", struct api_status, status_fields);
+
+#define T struct api_session
+static const struct msg_field session_fields[] = {
+	MSG_F_TEXT(T, session, 1, MSG_REQ, 1024),
+	MSG_F_TEXT(T, user, 2, 0, 1024),
+	MSG_F_TEXT(T, model, 3, 0, 1024),
+	MSG_F_TEXT(T, agent, 4, 0, 1024),
+	MSG_F_UINT(T, tokens, 5, 0, UINT64_MAX),
+	MSG_F_UINT(T, turns, 6, 0, UINT64_MAX),
+	MSG_F_UINT(T, moves, 7, 0, UINT64_MAX),
+	MSG_F_UINT(T, jobs, 8, 0, UINT64_MAX),
+	MSG_F_UINT(T, used_ms, 9, 0, UINT64_MAX),
+};
+#undef T
+static const struct msg_type session_type = MSG_TYPE("session", struct api_session, session_fields);
+
+#define T struct api_sessions
+static const struct msg_field sessions_fields[] = {
+	MSG_F_SUBS(T, sessions, struct api_session, 1, MSG_REQ, 100000, &session_type),
+	MSG_F_UINT(T, total, 2, 0, UINT64_MAX),
+};
+#undef T
+const struct msg_type api_sessions_type = MSG_TYPE("sessions", struct api_sessions, sessions_fields);
 
 int api_decode(const struct msg_type *t, struct span json, void *ret, void **ret_memory)
 {

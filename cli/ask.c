@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "advice.h"
 #include "api.h"
 #include "cli.h"
 #include "http_client.h"
@@ -14,6 +15,8 @@ struct question {
 	const char *url;
 	struct buf *body;
 	long status;
+	char *err; /* where a failure is told; NULL: on stderr */
+	size_t err_size;
 };
 
 static void on_data(void *ctx, struct span bytes)
@@ -29,7 +32,10 @@ static void on_done(void *ctx, long status, const char *why)
 	int rc = CLI_OK;
 
 	q->status = status;
-	if (status == 0)
+	if (q->err != NULL && (status == 0 || q->body->err < 0)) {
+		(void)snprintf(q->err, q->err_size, "%s", status == 0 ? why : "it answers with more than a hub says");
+		rc = CLI_UNAVAILABLE;
+	} else if (status == 0)
 		rc = cli_fail(CLI_UNAVAILABLE, "no answer from the hub at %s: %s. Is 'shoal up' running?", q->url, why);
 	else if (q->body->err < 0)
 		rc = cli_fail(CLI_UNAVAILABLE, "%s answers with more than a hub says", q->url);
@@ -44,10 +50,10 @@ static void on_stop(void *ctx, int signo)
 	loop_exit(q->loop, CLI_CANCELLED);
 }
 
-int ask_hub(const char *url, const char *path, const struct span *json, struct buf *ret_body, long *ret_status)
+static int ask(struct question q, const char *path, const struct span *json, long *ret_status)
 {
 	static const struct http_callbacks cb = { .data = on_data, .done = on_done };
-	struct question q = { .url = url, .body = ret_body };
+	const char *url = q.url;
 	struct http_client *client = NULL;
 	struct http_request *request = NULL;
 	char full[2048];
@@ -71,9 +77,71 @@ int ask_hub(const char *url, const char *path, const struct span *json, struct b
 	return rc < 0 ? cli_fail(CLI_INTERNAL, "the event loop failed: %s", err_text(rc)) : rc;
 }
 
+int ask_hub(const char *url, const char *path, const struct span *json, struct buf *ret_body, long *ret_status)
+{
+	return ask((struct question){ .url = url, .body = ret_body }, path, json, ret_status);
+}
+
+int ask_quietly(const char *url, const char *path, struct buf *ret_body, long *ret_status, char *err, size_t err_size)
+{
+	return ask((struct question){ .url = url, .body = ret_body, .err = err, .err_size = err_size }, path, NULL, ret_status);
+}
+
+int ask_document(
+	const char *url, const struct buf *path, const struct msg_type *t, struct buf *ret_body, void *ret, void **ret_memory)
+{
+	long status = 0;
+	int rc;
+
+	*ret_memory = NULL;
+	if (path->err < 0)
+		return cli_fail(CLI_USAGE, "the address is too long");
+	rc = ask_hub(url, (const char *)path->p, NULL, ret_body, &status);
+	if (rc == CLI_OK && status != 200)
+		return ask_refused(url, buf_span(ret_body), status);
+	if (rc != CLI_OK)
+		return rc;
+	rc = api_decode(t, buf_span(ret_body), ret, ret_memory);
+	return rc < 0 ? cli_fail(CLI_UNAVAILABLE, "%s does not answer as a hub does: %s", url, err_text(rc)) : CLI_OK;
+}
+
+void ask_escape(struct buf *out, struct span value)
+{
+	for (size_t i = 0; i < value.n; i++) {
+		char c = value.p[i];
+
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-._~", c) != NULL))
+			buf_addf(out, "%c", c);
+		else
+			buf_addf(out, "%%%02X", (unsigned char)c);
+	}
+}
+
+static void on_pause_over(void *ctx)
+{
+	loop_exit(((struct question *)ctx)->loop, CLI_OK);
+}
+
+int ask_pause(uint64_t ms)
+{
+	struct question q = { 0 };
+	struct loop_timer *timer = NULL;
+	int rc = loop_new(on_stop, &q, &q.loop);
+
+	if (rc == 0)
+		rc = loop_timer_new(q.loop, on_pause_over, &q, &timer);
+	if (rc == 0) {
+		loop_timer_at(timer, clock_ms() + ms);
+		rc = loop_run(q.loop);
+	}
+	loop_timer_free(timer);
+	loop_free(q.loop);
+	return rc < 0 ? cli_fail(CLI_INTERNAL, "the event loop failed: %s", err_text(rc)) : rc;
+}
+
 int ask_refused_as(struct span code, struct span message, long http)
 {
-	const struct code_info *info = code_by_name(code);
+	const struct code_info *info = advice_code(code);
 
 	for (unsigned i = 1; info == NULL && i <= CODE_MAX; i++) {
 		if (code_info(i)->http == http)

@@ -28,7 +28,6 @@ static const struct option options[] = {
 
 struct query {
 	const char *url, *name; /* name: of the one that is asked for; NULL: all */
-	struct buf body;
 	bool is_json;
 };
 
@@ -83,8 +82,7 @@ static int add_row(struct table *t, const struct api_agent *a)
 	return rc;
 }
 
-/* Below the table: a column would be cut where it matters. */
-static void print_reasons(const struct api_agents *list)
+static void gather_reasons(const struct api_agents *list, struct buf *out)
 {
 	for (size_t i = 0; i < list->n_agents; i++)
 		for (size_t k = 0; k < list->agents[i].n_models; k++) {
@@ -92,62 +90,132 @@ static void print_reasons(const struct api_agents *list)
 
 			if (m->reason.n == 0)
 				continue;
-			printf("\n%.*s, %.*s (%.*s):\n  ", SPAN_FMT(list->agents[i].id), SPAN_FMT(m->name),
+			buf_addf(out, "\n%.*s, %.*s (%.*s):\n  ", SPAN_FMT(list->agents[i].id), SPAN_FMT(m->name),
 				SPAN_FMT(m->state));
-			detail_text(m->reason);
+			for (size_t c = 0; c < m->reason.n; c++)
+				buf_addf(out, "%c",
+					(unsigned char)m->reason.p[c] < ' ' || m->reason.p[c] == 0x7f ? '?'
+												      : m->reason.p[c]);
+			buf_addf(out, "\n");
 		}
 }
 
-static int print_table(const struct api_agents *list)
+/* Reasons stand below the table: a page's are gathered while it is there. */
+static int add_page(struct table *t, const struct api_agents *page, struct buf *reasons)
 {
-	struct table *t = NULL;
+	int rc = 0;
+
+	for (size_t i = 0; i < page->n_agents && rc == 0; i++)
+		rc = add_row(t, &page->agents[i]);
+	gather_reasons(page, reasons);
+	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "out of memory");
+}
+
+/* The page behind *cursor, which becomes the next one's. */
+static int list_page(const struct query *q, struct table *t, struct buf *cursor, struct buf *reasons)
+{
+	struct buf path = BUF_INIT(1024), body = BUF_INIT(BODY_MAX);
+	struct api_agents page = { 0 };
+	void *memory = NULL;
 	int rc;
 
-	if (list->n_agents == 0) {
+	buf_addf(&path, "/api/v1/agents?cursor=%.*s", SPAN_FMT(buf_span(cursor)));
+	rc = ask_document(q->url, &path, &api_agents_type, &body, &page, &memory);
+	buf_reset(cursor);
+	buf_add_span(cursor, page.next);
+	if (rc == CLI_OK && q->is_json)
+		printf("%.*s\n", SPAN_FMT(buf_span(&body)));
+	else if (rc == CLI_OK)
+		rc = add_page(t, &page, reasons);
+	free(memory);
+	buf_fini(&path);
+	buf_fini(&body);
+	return rc;
+}
+
+static int print_list(struct table *t, const struct buf *reasons, bool is_any)
+{
+	if (!is_any) {
 		puts("no agents yet");
 		return CLI_OK;
 	}
-	rc = table_new(columns, N_COLS, &t);
-	for (size_t i = 0; i < list->n_agents && rc == 0; i++)
-		rc = add_row(t, &list->agents[i]);
-	if (rc == 0)
-		rc = table_print(t);
+	if (table_print(t) < 0)
+		return cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
+	printf("%.*s", SPAN_FMT(buf_span(reasons)));
+	return CLI_OK;
+}
+
+static int list_all(const struct query *q)
+{
+	struct buf cursor = BUF_INIT(256), reasons = BUF_INIT(BODY_MAX);
+	struct table *t = NULL;
+	bool is_any = false;
+	int rc = table_new(columns, N_COLS, &t) < 0 ? cli_fail(CLI_INTERNAL, "out of memory") : CLI_OK;
+
+	do {
+		rc = rc == CLI_OK ? list_page(q, t, &cursor, &reasons) : rc;
+		is_any |= table_has_rows(t);
+	} while (rc == CLI_OK && cursor.n > 0);
+	if (rc == CLI_OK && !q->is_json)
+		rc = print_list(t, &reasons, is_any);
 	table_free(t);
-	if (rc == 0)
-		print_reasons(list);
-	return rc == 0 ? CLI_OK : cli_fail(CLI_INTERNAL, "cannot print the table: out of memory");
+	buf_fini(&cursor);
+	buf_fini(&reasons);
+	return rc;
 }
 
-static int print_one(const struct api_agents *list, const char *name)
+static int nobody(const struct query *q)
 {
-	for (size_t i = 0; i < list->n_agents; i++)
-		if (span_is(list->agents[i].id, name))
-			return detail_print(&list->agents[i]);
-	return cli_fail(CLI_NOT_FOUND, "there is no agent \"%s\"; 'shoal agents' lists them", name);
+	return cli_fail(CLI_NOT_FOUND, "there is no agent \"%s\"; 'shoal agents' lists them", q->name);
 }
 
-static int print_body(const struct query *q)
+static int print_one(const struct query *q, struct span body)
 {
-	struct api_agents list = { 0 };
+	struct api_agents doc = { 0 };
 	void *memory = NULL;
-	int rc = api_decode(&api_agents_type, buf_span(&q->body), &list, &memory);
+	size_t i = 0;
+	int rc;
 
-	if (rc < 0)
-		rc = cli_fail(CLI_UNAVAILABLE, "%s does not answer as a hub does: %s", q->url, err_text(rc));
+	if (api_decode(&api_agents_type, body, &doc, &memory) < 0) {
+		free(memory);
+		return cli_fail(CLI_UNAVAILABLE, "%s does not answer as a hub does", q->url);
+	}
+	while (i < doc.n_agents && !span_is(doc.agents[i].id, q->name))
+		i++;
+	if (i == doc.n_agents)
+		rc = nobody(q);
 	else if (q->is_json)
-		rc = printf("%.*s\n", SPAN_FMT(buf_span(&q->body))) < 0 ? 74 : CLI_OK;
+		rc = printf("%.*s\n", SPAN_FMT(body)) < 0 ? 74 : CLI_OK;
 	else
-		rc = q->name != NULL ? print_one(&list, q->name) : print_table(&list);
+		rc = detail_print(&doc.agents[i]);
 	free(memory);
+	return rc;
+}
+
+static int tell_one(const struct query *q)
+{
+	struct buf path = BUF_INIT(256), body = BUF_INIT(BODY_MAX);
+	long status = 0;
+	int rc;
+
+	if (!span_is_id(span_of(q->name)))
+		return cli_fail(CLI_USAGE, "'%s' is not a name; 'shoal agents' lists them", q->name);
+	buf_addf(&path, "/api/v1/agents/%s", q->name);
+	rc = ask_hub(q->url, (const char *)path.p, NULL, &body, &status);
+	if (rc == CLI_OK)
+		rc = status == 404   ? nobody(q)
+		     : status != 200 ? ask_refused(q->url, buf_span(&body), status)
+				     : print_one(q, buf_span(&body));
+	buf_fini(&path);
+	buf_fini(&body);
 	return rc;
 }
 
 static int agents_main(int argc, char **argv)
 {
-	struct query q = { .body = BUF_INIT(BODY_MAX) };
+	struct query q = { 0 };
 	const char *url = NULL;
-	long status = 0;
-	int opt, rc;
+	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
@@ -161,11 +229,7 @@ static int agents_main(int argc, char **argv)
 	if (optind < argc)
 		return cli_fail(CLI_USAGE, "'%s' is not an option; 'shoal help agents' lists them", argv[optind]);
 	q.url = cli_url(url);
-	rc = ask_hub(q.url, "/api/v1/agents", NULL, &q.body, &status);
-	if (rc == CLI_OK)
-		rc = status == 200 ? print_body(&q) : ask_refused(q.url, buf_span(&q.body), status);
-	buf_fini(&q.body);
-	return rc;
+	return q.name != NULL ? tell_one(&q) : list_all(&q);
 }
 
 const struct command cmd_agents = { "agents", "list the agents and what they do", usage, agents_main };

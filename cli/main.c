@@ -10,7 +10,8 @@
 
 #define DEFAULT_URL "http://127.0.0.1:8080"
 
-static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_agents, &cmd_load };
+static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_doctor, &cmd_agents, &cmd_jobs, &cmd_job,
+	&cmd_sessions, &cmd_cancel, &cmd_load, &cmd_drain, &cmd_resume, &cmd_weight, &cmd_quarantine, &cmd_release, &cmd_forget };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]), NAME_MAX_LEN = 32 };
 
 static const struct command *current; /* whose name errors begin with */
@@ -146,8 +147,8 @@ static void overview(FILE *out)
 	      "Many Linux boxes as one inference service over MQTT.\n\n",
 		out);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	fputs("  help     how a command is used: shoal help run\n\n"
+		fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	fputs("  help       how a command is used: shoal help run\n\n"
 	      "shoal --version tells the version.\n",
 		out);
 }

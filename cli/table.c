@@ -43,6 +43,11 @@ int table_add(struct table *t, const char *const cells[])
 	return rc;
 }
 
+bool table_has_rows(const struct table *t)
+{
+	return t != NULL && scols_table_get_nlines(t->lib) > 0;
+}
+
 int table_print(struct table *t)
 {
 	return scols_print_table(t->lib);

@@ -19,6 +19,7 @@ struct table_column {
 SHOAL_CHECK int table_new(const struct table_column columns[], size_t n, struct table **ret);
 /* n texts, copied; NULL is an empty cell. */
 SHOAL_CHECK int table_add(struct table *t, const char *const cells[]);
+bool table_has_rows(const struct table *t);
 SHOAL_CHECK int table_print(struct table *t);
 struct table *table_free(struct table *t);
 
