@@ -122,7 +122,7 @@ static const struct msg_field sessions_status_fields[] = {
 	MSG_F_UINT(T, cached_tokens, 8, MSG_REQ, ANY),
 	MSG_F_UINT(T, expected_tokens, 9, MSG_REQ, ANY),
 	MSG_F_REAL(T, cached_share, 10, MSG_REQ),
-#define X(name, text, sentence) MSG_F_UINT(T, moved_##name, MOVED_##name, 0, ANY),
+#define X(name, text, sentence) MSG_F_UINT(T, moved_##text, MOVED_##name, MSG_REQ, ANY),
 	HUB_MOVE_LIST(X)
 #undef X
 };

@@ -62,7 +62,7 @@ struct api_sessions_status { /* created, expired, displaced: sessions; kept, mov
 	uint64_t has;
 	uint64_t live, created, expired, displaced, kept, moved, prompt_tokens, cached_tokens, expected_tokens;
 	double cached_share;
-#define X(name, text, sentence) uint64_t moved_##name;
+#define X(name, text, sentence) uint64_t moved_##text;
 	HUB_MOVE_LIST(X)
 #undef X
 };

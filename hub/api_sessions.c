@@ -68,7 +68,7 @@ struct api_sessions_status api_sessions_status(const struct server *s)
 		.prompt_tokens = c.prompt_tokens,
 		.cached_tokens = c.cached_tokens,
 		.expected_tokens = c.expected_tokens,
-#define X(name, text, sentence) .moved_##name = c.moves[HUB_MOVE_##name],
+#define X(name, text, sentence) .moved_##text = c.moves[HUB_MOVE_##name],
 		HUB_MOVE_LIST(X)
 #undef X
 			.cached_share = prompt > 0 ? (double)c.cached_tokens / prompt : 0 };

@@ -12,8 +12,8 @@ const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
 const char *const hub_journal_names[] = { HUB_JOURNAL_LIST(X) NULL };
 const char *const hub_session_state_names[] = { HUB_SESSION_STATE_LIST(X) NULL };
 #undef X
-#define X(name, text, sentence) text,
-const char *const hub_move_names[] = { HUB_MOVE_LIST(X) NULL };
+#define X(name, text, sentence) #text,
+const char *const hub_move_names[] = { "", HUB_MOVE_LIST(X) NULL };
 #undef X
 
 const char *hub_persist_name(unsigned kind)

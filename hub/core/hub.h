@@ -271,16 +271,16 @@ struct hub_job_view {
 
 /* Why a session's request went to another agent than the one before. */
 #define HUB_MOVE_LIST(X)                                                                              \
-	X(NONE, "", "")                                                                               \
-	X(LOST, "lost", "its agent is not online")                                                    \
-	X(DRAIN, "drain", "its agent is draining, or is to get no new work")                          \
-	X(QUARANTINE, "quarantine", "its agent is in quarantine")                                     \
-	X(CACHE, "cache", "its agent restarted or unloaded the model, and what was computed is gone") \
-	X(FULL, "full", "its agent was at its load cap for longer than computing anew takes")         \
-	X(FAILED, "failed", "its agent had just failed the request")                                  \
-	X(BREAKER, "breaker", "its agent fails at the model and is left alone for a while")           \
-	X(UNFIT, "unfit", "its agent is not one that the request may go to")
+	X(LOST, lost, "its agent is not online")                                                    \
+	X(DRAIN, drain, "its agent is draining, or is to get no new work")                          \
+	X(QUARANTINE, quarantine, "its agent is in quarantine")                                     \
+	X(CACHE, cache, "its agent restarted or unloaded the model, and what was computed is gone") \
+	X(FULL, full, "its agent was at its load cap for longer than computing anew takes")         \
+	X(FAILED, failed, "its agent had just failed the request")                                  \
+	X(BREAKER, breaker, "its agent fails at the model and is left alone for a while")           \
+	X(UNFIT, unfit, "its agent is not one that the request may go to")
 enum hub_move {
+	HUB_MOVE_NONE,
 #define X(name, text, sentence) HUB_MOVE_##name,
 	HUB_MOVE_LIST(X)
 #undef X

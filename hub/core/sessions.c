@@ -190,7 +190,7 @@ void session_receipt(const struct job *j, struct receipt *r)
 	r->expected_cached = j->expected_cached;
 	if (r->session.n == 0)
 		r->has &= ~(UINT64_C(1) << RECEIPT_SESSION);
-	if (r->session_why.n == 0)
+	if (j->session_why == HUB_MOVE_NONE)
 		r->has &= ~(UINT64_C(1) << RECEIPT_SESSION_WHY);
 }
 

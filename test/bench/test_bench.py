@@ -70,6 +70,14 @@ def the_tax_is_measured_and_one_wake_up_a_token_is_enough():
 
 
 @test
+def second_turns_are_measured_and_stay_where_the_first_ones_were():
+    out = run("session_affinity", "--model", "triage", "--agents", "3", "--conversations", "2", "--rounds", "1", "--tokens", "300")
+    says(out, "by session", "by its beginning", "at random", "requests kept 4, moved 0")
+    share = [int(line.split()[-3]) for line in out.splitlines() if line.startswith("  by ")]
+    check(len(share) == 2 and min(share) >= 90, f"not cached:\n{out}")
+
+
+@test
 def memory_is_measured():
     says(run("footprint", "--jobs", "60", "--warm", "40"), "agent, private memory", "agent, growth")
 
