@@ -97,6 +97,10 @@ static const struct config_option options[] = {
 	UINT("jobs.default_deadline_ms", core.default_deadline_ms, 0, PROTO_MAX_DEADLINE_MS, "0", "ms",
 	     "for jobs that name none; 0: none"),
 
+	UINT("hedge.percent", core.hedge_percent, 0, 100, "0", "%",
+	     "of the running jobs may have a second attempt on another agent; 0: none"),
+	MS("hedge.min_ms", core.hedge_min_ms, 1, "500", "… that have waited for their next token so long at least, and"),
+	UINT("hedge.samples", core.hedge_samples, 10, 1000000, "100", "waits", "… longer than 99 of 100 of that model did, once so many are known"),
 	UINT("breaker.min", core.breaker_min, 0, 1000000, "5", "attempts",
 	     "of a model on an agent, ended within the window, before it may be left alone; 0: never"),
 	UINT("breaker.percent", core.breaker_percent, 1, 100, "50", "%", "of them failed: it gets none of that model for a while"),

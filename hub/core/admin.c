@@ -171,6 +171,8 @@ static enum code set_weight(struct hub *h, struct agent *a, const struct hub_eve
 /* It is told to stop: its slots are better empty, and whatever it says of them counts no more. */
 static void take_jobs(struct hub *h, struct agent *a)
 {
+	while (!list_empty(&a->hedges))
+		hedge_drop(h, CONTAINER(a->hedges.next, struct hedge, place)->job, true);
 	while (!list_empty(&a->jobs)) {
 		struct job *j = CONTAINER(a->jobs.next, struct job, place);
 

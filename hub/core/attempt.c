@@ -21,17 +21,17 @@
 
 /* ---- sending ---- */
 
-void attempt_dispatch(struct hub *h, struct job *j)
+void attempt_dispatch_to(struct hub *h, const struct job *j, const struct agent *a, uint64_t attempt, uint64_t epoch)
 {
 	struct hub_action *act = act_new(h, HUB_ACT_DISPATCH);
 	const struct submit *s = j->submit;
 	uint64_t left = j->deadline_ms == UINT64_MAX ? 0 : j->deadline_ms > h->now_ms ? j->deadline_ms - h->now_ms : 1;
 
-	act->agent = span_of(j->agent->id);
+	act->agent = span_of(a->id);
 	act->job = (struct job_msg){
 		.job = span_of(j->id.s),
-		.attempt = j->attempt,
-		.epoch = j->epoch,
+		.attempt = attempt,
+		.epoch = epoch,
 		.model = span_of(j->model_name),
 		.prompt = s->prompt,
 		.turns = s->messages,
@@ -45,6 +45,11 @@ void attempt_dispatch(struct hub *h, struct job *j)
 		.inputs = s->input,
 		.n_inputs = s->n_input,
 	};
+}
+
+void attempt_dispatch(struct hub *h, struct job *j)
+{
+	attempt_dispatch_to(h, j, j->agent, j->attempt, j->epoch);
 	h->counters.dispatch_repeats += j->tries > 0;
 	j->tries++;
 	j->sent_ms = j->told_ms = h->now_ms;
@@ -62,16 +67,9 @@ void attempt_assign(struct hub *h, struct job *j, struct agent *a)
 	fleet_arm(h, a);
 }
 
-void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route)
+/* Nothing has come of it yet. */
+void attempt_reset(struct hub *h, struct job *j)
 {
-	jobs_unplace(h, j);
-	journal_rest(h, j);
-	j->state = HUB_JOB_DISPATCHED;
-	j->attempt++;
-	j->agent = a;
-	j->epoch = a->reg->epoch;
-	j->begun_ms = h->now_ms;
-	j->route = route;
 	j->first_id = j->n_ids;
 	j->first_byte = j->text.n;
 	j->first_prob = j->probs.n;
@@ -80,6 +78,20 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->load_ms = 0;
 	act_trash(h, j->early_end);
 	j->early_end = NULL;
+}
+
+void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route)
+{
+	jobs_unplace(h, j);
+	journal_rest(h, j);
+	j->state = HUB_JOB_DISPATCHED;
+	j->attempt += j->is_burned ? 2 : 1;
+	j->is_burned = false;
+	j->agent = a;
+	j->epoch = a->reg->epoch;
+	j->begun_ms = h->now_ms;
+	j->route = route;
+	attempt_reset(h, j);
 	poison_begin(h, j);
 	session_begun(h, j);
 	attempt_assign(h, j, a);
@@ -153,7 +165,7 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 	bool is_hopeless = count_failure(h, j, code), is_poison = poison_killed(h, j, code);
 
 	h->counters.attempts_failed++;
-	breaker_failed(h, j, code);
+	breaker_failed(h, j, j->agent, j->begun_ms, code);
 	rates_failed(h, j, code);
 	if (j->sampling.max_tokens > 0 && j->n_ids >= j->sampling.max_tokens) {
 		jobs_done(h, j, FINISH_LENGTH); /* only the word that it is over was lost */
@@ -171,6 +183,8 @@ void attempt_failed(struct hub *h, struct job *j, enum code code, struct span re
 		jobs_fail(h, j, CODE_STREAM_RESET, SPAN_NONE);
 		return;
 	}
+	if (hedge_inherits(h, j))
+		return;
 	HUB_SAY(h, SAY_INFO, "attempt %llu of job %s on %s failed with %s: trying again", (unsigned long long)j->attempt,
 		j->id.s, j->agent->id, code_name(code));
 	h->counters.failovers += code == CODE_AGENT_LOST;
@@ -203,13 +217,20 @@ static uint64_t stall_end(const struct hub *h, const struct job *j)
 	return j->token_ms + (j->has_token ? h->config.stall_ms : h->config.first_token_ms);
 }
 
-uint64_t attempt_next(const struct hub *h, const struct job *j)
+static uint64_t patience_end(const struct hub *h, const struct job *j)
 {
 	uint64_t silence = silence_end(h, j), stall = stall_end(h, j);
 
 	if (j->state == HUB_JOB_DISPATCHED)
 		return j->persist_seq != 0 ? UINT64_MAX : j->sent_ms + h->config.accept_timeout_ms;
 	return silence < stall ? silence : stall;
+}
+
+uint64_t attempt_next(const struct hub *h, const struct job *j)
+{
+	uint64_t end = patience_end(h, j), hedge = hedge_at(h, j);
+
+	return end < hedge ? end : hedge;
 }
 
 static void unanswered(struct hub *h, struct job *j)
@@ -220,7 +241,9 @@ static void unanswered(struct hub *h, struct job *j)
 
 void attempt_tick(struct hub *h, struct job *j)
 {
-	if (h->now_ms < attempt_next(h, j))
+	if (h->now_ms >= hedge_at(h, j))
+		hedge_try(h, j);
+	if (h->now_ms < patience_end(h, j))
 		return;
 	if (j->state == HUB_JOB_DISPATCHED && j->tries < h->config.accept_tries)
 		attempt_dispatch(h, j);
@@ -374,6 +397,9 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 	h->counters.frames++;
 	h->counters.tokens += e->n_ids;
 	j->asked_ms = 0;
+	if (RULE(h, HEDGE))
+		hedge_drop(h, j, true);
+	hedge_measure(h, j);
 	if (!j->has_token)
 		affinity_prefilled(h, j);
 	continuity_tokens(h, j);
@@ -397,6 +423,7 @@ static bool is_digest_right(const struct job *j, const struct job_event *e)
 static void on_altered(struct hub *h, struct job *j)
 {
 	h->counters.done_mismatch++;
+	hedge_drop(h, j, true); /* it goes on from what is thrown away */
 	act_job_control(h, j, CONTROL_END, 0);
 	if (j->shown.id > j->first_id) {
 		jobs_fail(h, j, CODE_CHECKSUM_MISMATCH, SPAN("what was streamed is not what the engine wrote; ask again"));
@@ -473,6 +500,53 @@ static void on_failed(struct hub *h, struct job *j, const struct job_event *e)
 	attempt_failed(h, j, code == CODE_CANCELLED ? CODE_AGENT_LOST : code, e->reason);
 }
 
+static void take(struct hub *h, struct job *j, const struct job_event *e)
+{
+	if (e->type != JOB_EVENT_REJECTED)
+		on_accepted(h, j);
+	switch (e->type) {
+	case JOB_EVENT_PROGRESS: on_progress(h, j, e); break;
+	case JOB_EVENT_TOKENS: on_tokens(h, j, e); break;
+	case JOB_EVENT_DONE: on_done(h, j, e); break;
+	case JOB_EVENT_FAILED:
+	case JOB_EVENT_REJECTED: on_failed(h, j, e); break;
+	default: break;
+	}
+	jobs_arm(h, j);
+}
+
+static void hedge_failed(struct hub *h, struct job *j, const struct job_event *e)
+{
+	enum code code = (enum code)code_info((unsigned)e->code)->number;
+	struct agent *a = j->hedge->agent;
+
+	act_control(h, a, CONTROL_END, e->epoch, e->job, e->attempt, 0);
+	h->counters.attempts_failed++;
+	breaker_failed(h, j, a, j->hedge->begun_ms, code);
+	hedge_drop(h, j, false);
+	if (!poison_killed(h, j, code))
+		return;
+	act_job_control(h, j, CONTROL_CANCEL, 0);
+	poison_end(h, j, e->reason);
+}
+
+/* The second attempt of two: its first frame decides. */
+static void on_hedge(struct hub *h, struct job *j, const struct job_event *e)
+{
+	switch (e->type) {
+	case JOB_EVENT_FAILED:
+	case JOB_EVENT_REJECTED: hedge_failed(h, j, e); break;
+	case JOB_EVENT_TOKENS:
+	case JOB_EVENT_DONE:
+		if (RULE(h, HEDGE))
+			hedge_win(h, j);
+		take(h, j, e);
+		return;
+	default: break;
+	}
+	jobs_arm(h, j);
+}
+
 void attempt_event(struct hub *h, const struct hub_event *ev)
 {
 	const struct job_event *e = ev->job_event;
@@ -488,21 +562,15 @@ void attempt_event(struct hub *h, const struct hub_event *ev)
 		fleet_seen(h, a);
 	if (j != NULL && j->rejoins && j->agent == a && j->attempt == e->attempt && j->epoch == e->epoch)
 		return; /* asked for again when the agent is known to be back */
+	if (j != NULL && jobs_is_live(j) && hedge_is(j, a, e)) {
+		on_hedge(h, j, e);
+		return;
+	}
 	refused = j == NULL || !jobs_is_live(j) ? &h->counters.frames_unknown_job : fence(h, j, a, e);
 	if (refused != NULL) {
 		++*refused;
 		stray(h, a, j, e);
 		return;
 	}
-	if (e->type != JOB_EVENT_REJECTED)
-		on_accepted(h, j);
-	switch (e->type) {
-	case JOB_EVENT_PROGRESS: on_progress(h, j, e); break;
-	case JOB_EVENT_TOKENS: on_tokens(h, j, e); break;
-	case JOB_EVENT_DONE: on_done(h, j, e); break;
-	case JOB_EVENT_FAILED:
-	case JOB_EVENT_REJECTED: on_failed(h, j, e); break;
-	default: break;
-	}
-	jobs_arm(h, j);
+	take(h, j, e);
 }

@@ -184,20 +184,20 @@ static bool is_verdict(enum code code)
 }
 
 /* It died, or hung, and all that ran beside failed with it: told once already. */
-static bool is_same_death(const struct hold *o, const struct job *j, enum code code)
+static bool is_same_death(const struct hold *o, uint64_t begun_ms, enum code code)
 {
 	if (code != CODE_ENGINE_CRASHED && code != CODE_BATCH_TIMEOUT)
 		return false;
-	return o->breaker != NULL && o->breaker->failed_ms >= j->begun_ms;
+	return o->breaker != NULL && o->breaker->failed_ms >= begun_ms;
 }
 
 /* True when this job has failed on this agent before. */
-static bool is_known(struct job *j)
+static bool is_known(struct job *j, const struct agent *a)
 {
 	for (size_t i = 0; i < JOB_BLAMES; i++)
-		if (j->blamed[i] == j->agent)
+		if (j->blamed[i] == a)
 			return true;
-	j->blamed[j->n_blamed++ % JOB_BLAMES] = j->agent;
+	j->blamed[j->n_blamed++ % JOB_BLAMES] = a;
 	return false;
 }
 
@@ -220,14 +220,14 @@ static void bad(struct hub *h, struct hold *o)
 		timer_set(&h->timers, &b->timer, h->now_ms + c->breaker_window_ms);
 }
 
-void breaker_failed(struct hub *h, struct job *j, enum code code)
+void breaker_failed(struct hub *h, struct job *j, const struct agent *a, uint64_t begun_ms, enum code code)
 {
-	struct hold *o = models_hold(j->agent, j->model);
+	struct hold *o = models_hold(a, j->model);
 	bool is_half_open = o != NULL && o->breaker != NULL && o->breaker->state == HUB_BREAKER_HALF_OPEN;
 
 	if (o == NULL || !is_verdict(code) || !RULE(h, BREAKER))
 		return;
-	if ((!is_known(j) && !is_same_death(o, j, code)) || is_half_open)
+	if ((!is_known(j, a) && !is_same_death(o, begun_ms, code)) || is_half_open)
 		bad(h, o);
 }
 
@@ -235,7 +235,7 @@ void breaker_unanswered(struct hub *h, struct job *j)
 {
 	struct hold *o = models_hold(j->agent, j->model);
 
-	if (o != NULL && RULE(h, BREAKER) && !is_known(j))
+	if (o != NULL && RULE(h, BREAKER) && !is_known(j, j->agent))
 		bad(h, o);
 }
 

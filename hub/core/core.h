@@ -19,6 +19,7 @@
  *   admin.c    what an operator asks of agents and jobs
  *   admin_keep.c … over another run, and their answers
  *   forget.c   an agent's record goes
+ *   hedge.c    a second attempt at a job that has stalled
  *   continuity.c  does an answer that several agents wrote read as if one had
  *   poison.c   a job that kills engines
  *   breaker.c  an agent that fails too often at a model gets none of it for a while
@@ -32,6 +33,7 @@
 #ifndef HUB_CORE_H
 #define HUB_CORE_H
 
+#include "hist.h"
 #include "hub.h"
 #include "id.h"
 #include "record.h"
@@ -80,6 +82,7 @@ struct model { /* one name; goes when nobody holds it and no job asks for it */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
 	size_t n_serving;        /* … that take jobs, if they have to load it first */
+	struct paces *paces;     /* hedge.c; NULL: none measured */
 };
 
 struct cache { /* what an engine has computed and still holds, from one load of the model to its end */
@@ -126,6 +129,7 @@ struct agent {
 	struct node node;
 	struct list all;    /* hub.fleet */
 	struct list jobs;   /* live jobs given to it: struct job.place */
+	struct list hedges; /* second attempts given to it: struct hedge.place */
 	struct list recent; /* hub.recent while lost inside the blind window */
 	struct list offer;  /* hub.offers: it has room, look for work at the end of the step */
 	struct list waiters; /* jobs that wait for this one: struct job.place */
@@ -148,6 +152,14 @@ struct agent {
 };
 
 #define JOB_BLAMES 4
+
+struct hedge { /* a second attempt, on another agent */
+	struct list place; /* agent.hedges */
+	struct agent *agent;
+	struct job *job;
+	uint64_t attempt, epoch, begun_ms;
+	size_t first_id; /* of the job when it began */
+};
 
 struct reply { /* a copy of where answers go; spans in mem */
 	struct hub_reply to;
@@ -224,6 +236,9 @@ struct job {
 	uint64_t barren; /* attempts in a row that brought nothing */
 	const struct agent *blamed[JOB_BLAMES]; /* agents that failed it, as breakers count; only compared */
 	size_t n_blamed;
+	struct hedge *hedge;     /* the second attempt; NULL: none */
+	bool is_burned;          /* the next attempt's number belongs to one */
+	uint64_t no_hedge_ms;    /* not before */
 	uint64_t kills;          /* attempts whose engine died */
 	struct hold *sole;       /* it runs alone there, or waits for that */
 	uint64_t kin;            /* of the engine that wrote the first tokens */
@@ -526,6 +541,7 @@ enum tier tier_of_agent(const struct agent *a);
 /* What the job's policy compares: the least is chosen. */
 double route_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
 
+struct hold *route_second(struct hub *h, struct job *j); /* for a second attempt beside the first; NULL: nobody */
 bool route_job(struct hub *h, struct job *j); /* finds an agent with room, or false */
 void route_offers(struct hub *h);             /* agents that have got room look for work */
 bool route_is_possible(const struct job *j);  /* is there anyone it may wait for */
@@ -571,10 +587,23 @@ void attempt_event(struct hub *h, const struct hub_event *ev);
 void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route);
 void attempt_assign(struct hub *h, struct job *j, struct agent *a); /* counted as this agent's */
 void attempt_dispatch(struct hub *h, struct job *j);
+void attempt_dispatch_to(struct hub *h, const struct job *j, const struct agent *a, uint64_t attempt, uint64_t epoch);
+void attempt_reset(struct hub *h, struct job *j);
 void attempt_failed(struct hub *h, struct job *j, enum code code, struct span reason);
 void attempt_resend(struct hub *h, struct job *j);
 uint64_t attempt_next(const struct hub *h, const struct job *j); /* when attempt_tick() is wanted */
 void attempt_tick(struct hub *h, struct job *j);
+
+/* ---- hedge.c ---- */
+
+void hedge_measure(struct hub *h, struct job *j); /* tokens have come; before has_token and token_ms are set */
+uint64_t hedge_at(const struct hub *h, const struct job *j); /* when it has waited too long */
+void hedge_try(struct hub *h, struct job *j);
+void hedge_win(struct hub *h, struct job *j);
+bool hedge_inherits(struct hub *h, struct job *j); /* the first attempt has failed: true: the second has the job */
+void hedge_drop(struct hub *h, struct job *j, bool is_told);
+void hedge_agent_down(struct hub *h, struct agent *a);
+bool hedge_is(const struct job *j, const struct agent *a, const struct job_event *e);
 
 /* ---- continuity.c ---- */
 
@@ -597,8 +626,8 @@ void poison_drop(struct hold *o);
 
 /* ---- breaker.c ---- */
 
-/* An attempt on j->agent has failed, was never answered, or is done; before jobs_unplace(). */
-void breaker_failed(struct hub *h, struct job *j, enum code code);
+/* An attempt (on j->agent) has failed, was never answered, or is done; before jobs_unplace(). */
+void breaker_failed(struct hub *h, struct job *j, const struct agent *a, uint64_t begun_ms, enum code code);
 void breaker_unanswered(struct hub *h, struct job *j);
 void breaker_worked(struct hub *h, const struct job *j);
 bool breaker_lets(const struct hold *o); /* one more job of this model to this agent */

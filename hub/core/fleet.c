@@ -37,6 +37,7 @@ static struct agent *agent_new_record(struct hub *h, struct span id)
 		return NULL;
 	}
 	list_init(&a->jobs);
+	list_init(&a->hedges);
 	list_init(&a->recent);
 	list_init(&a->offer);
 	list_init(&a->waiters);
@@ -193,6 +194,7 @@ void fleet_down(struct hub *h, struct agent *a, const char *reason)
 	a->gone = GONE_NO;
 	set_life(h, a, LIFE_OFFLINE, reason);
 	timer_set(&h->timers, &a->timer, UINT64_MAX);
+	hedge_agent_down(h, a);
 	move_jobs(h, a, span_of(reason));
 }
 

@@ -55,6 +55,8 @@ void hub_config_defaults(struct hub_config *c)
 		.no_agent_wait_ms = 30000,
 		.poison_kills = 3,
 		.exact_wait_ms = 2000,
+		.hedge_min_ms = 500,
+		.hedge_samples = 100,
 		.breaker_min = 5,
 		.breaker_percent = 50,
 		.breaker_window_ms = 60000,
@@ -103,6 +105,8 @@ static void sane(struct hub_config *c)
 		c->lease_lost = c->lease_suspect + 1;
 	if (c->retry_max_ms < c->retry_min_ms)
 		c->retry_max_ms = c->retry_min_ms;
+	if (c->hedge_min_ms == 0)
+		c->hedge_min_ms = 1;
 	if (c->breaker_open_max_ms < c->breaker_open_ms)
 		c->breaker_open_max_ms = c->breaker_open_ms;
 	if (c->policy >= HUB_POLICY_COUNT)

@@ -63,6 +63,9 @@ struct hub_config { /* copied; times in ms */
 	uint64_t no_agent_wait_ms;     /* a job nobody could take for so long ends with NO_AGENT */
 	uint64_t poison_kills;         /* engines that may die of one job; 0: no such limit */
 	uint64_t exact_wait_ms;        /* a job with tokens waits so long for an agent that goes on exactly */
+	uint64_t hedge_percent;        /* of the running jobs may have a second attempt; 0: none */
+	uint64_t hedge_min_ms;         /* a job waits so long at least before it has */
+	uint64_t hedge_samples;        /* a model's waits that must be known */
 	uint64_t breaker_min;          /* verdicts on an agent's model before its breaker may open; 0: never */
 	uint64_t breaker_percent;      /* … and how many of them failures */
 	uint64_t breaker_window_ms;
@@ -104,7 +107,8 @@ enum hub_rule {
 	HUB_RULE_JOURNAL_END = 1 << 14, /* … and ends */
 	HUB_RULE_POISON = 1 << 27,     /* a job that kills engines is given up */
 	HUB_RULE_ALONE = 1 << 28,      /* … and runs alone before it is */
-	HUB_RULE_CONTINUITY = 1 << 29  /* who writes on makes a difference */
+	HUB_RULE_CONTINUITY = 1 << 29, /* who writes on makes a difference */
+	HUB_RULE_HEDGE = 1 << 30       /* of two attempts one has the job */
 };
 
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
@@ -259,6 +263,7 @@ struct hub_job_view {
 	enum hub_job_state state;
 	uint64_t attempt, tokens, submitted_ms, deadline_ms;
 	unsigned priority;
+	struct span second_agent; /* of a second attempt; empty: none */
 	struct span id, session; /* the client's; session: while it lives */
 	uint64_t not_before_ms;  /* waiting after a failed attempt; 0: not */
 	/* ended */
@@ -436,12 +441,12 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
 	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed) \
-	X(jobs_restored) X(jobs_rejoined) X(jobs_poison)
+	X(jobs_restored) X(jobs_rejoined) X(jobs_poison) X(hedges) X(hedges_won)
 struct hub_counters {
 #define X(name) uint64_t name;
 	HUB_COUNTER_LIST(X)
 #undef X
-	uint64_t queued, running, breakers_open; /* gauges */
+	uint64_t queued, running, breakers_open, hedging; /* gauges */
 };
 const struct hub_counters *hub_counters(const struct hub *h);
 extern const char *const hub_journal_names[]; /* NULL-terminated */

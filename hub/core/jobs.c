@@ -85,6 +85,9 @@ void jobs_free(struct hub *h, struct job *j)
 	list_del(&j->telling);
 	if (j->sole != NULL)
 		poison_drop(j->sole);
+	if (j->hedge != NULL)
+		list_del(&j->hedge->place);
+	act_trash(h, j->hedge);
 	timers_release(&h->timers, &j->timer);
 	models_unref(h, j->model);
 	h->bytes -= j->bytes;
@@ -256,6 +259,7 @@ static void count_end(struct hub *h, const struct job *j)
 
 static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 {
+	hedge_drop(h, j, true);
 	jobs_unplace(h, j);
 	j->state = state;
 	j->ended_ms = h->now_ms;

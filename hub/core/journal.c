@@ -66,6 +66,7 @@ static int put_attempt(struct hub *h, const struct job *j)
 		.text_bytes = j->first_byte,
 		.prob_bytes = j->first_prob,
 		.barren = j->barren,
+		.may_hedge = h->config.hedge_percent > 0,
 		.kills = j->kills,
 		.continuity = j->continuity,
 		.engine = j->agent->reg->engine,

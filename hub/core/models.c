@@ -70,6 +70,7 @@ void models_unref(struct hub *h, struct model *m)
 		return;
 	table_del(&h->models, &m->node);
 	list_del(&m->all);
+	free(m->paces);
 	free(m);
 }
 
@@ -132,6 +133,8 @@ static void count_jobs(struct agent *a)
 {
 	LIST_EACH(l, &a->jobs)
 	models_job(a, CONTAINER(l, struct job, place)->model, true);
+	LIST_EACH(l, &a->hedges)
+	models_job(a, CONTAINER(l, struct hedge, place)->job->model, true);
 }
 
 /* What was learned about the model on this box holds on, also over a restart. */

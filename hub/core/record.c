@@ -45,6 +45,7 @@ static const struct msg_field attempt_fields[] = {
 	MSG_F_UINT(T, prob_bytes, 7, 0, RECORD_MAX),
 	MSG_F_UINT(T, barren, 8, 0, ANY),
 	MSG_F_UINT(T, kills, 20, 0, ANY),
+	MSG_F_BOOL(T, may_hedge, 22, 0),
 	MSG_F_UINT(T, continuity, 21, 0, HUB_CONTINUITY_COUNT - 1),
 	MSG_F_TEXT(T, engine, 9, 0, 256),
 };

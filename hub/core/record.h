@@ -37,6 +37,7 @@ struct record_attempt { /* this try is about to be told to this life of this age
 	uint64_t attempt, epoch;
 	uint64_t index, text_bytes, prob_bytes; /* where it begins: what is beyond was taken back */
 	uint64_t barren;                        /* attempts in a row that had brought nothing */
+	bool may_hedge;                         /* the next number may have gone to a second attempt */
 	uint64_t kills, continuity;             /* engines that had died of it; of what was written before */
 	struct span engine;                     /* its build */
 };

@@ -150,6 +150,7 @@ static void restore_attempt(struct hub *h, struct job *j, const struct hub_recor
 	j->epoch = m.epoch;
 	j->barren = m.barren;
 	j->kills = m.kills;
+	j->is_burned = m.may_hedge;
 	j->continuity = (enum hub_continuity)m.continuity;
 	j->first_id = m.index;
 	j->first_byte = m.text_bytes;

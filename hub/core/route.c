@@ -207,6 +207,23 @@ static struct hold *choose(struct hub *h, struct job *j)
 	return best != NULL ? best->hold : NULL;
 }
 
+struct hold *route_second(struct hub *h, struct job *j)
+{
+	struct agent *avoid = j->avoid;
+	uint64_t avoid_until_ms = j->avoid_until_ms, kin_until_ms = j->kin_until_ms;
+	struct hold *o;
+
+	j->avoid = j->agent;
+	j->avoid_until_ms = UINT64_MAX;
+	if (j->n_ids > 0)
+		j->kin_until_ms = UINT64_MAX; /* of its own will a hub changes nobody's words */
+	o = h->is_blind ? NULL : choose(h, j);
+	j->avoid = avoid;
+	j->avoid_until_ms = avoid_until_ms;
+	j->kin_until_ms = kin_until_ms;
+	return o != NULL && o->agent != j->agent && models_warmth(o) == WARMTH_READY ? o : NULL;
+}
+
 static void give(struct hub *h, struct job *j, struct hold *o)
 {
 	struct hold *home = session_hold(h, j);

@@ -47,6 +47,7 @@ struct hub_job_view view_of_job(const struct job *j)
 		.model = span_of(j->model_name),
 		.agent = j->agent != NULL ? span_of(j->agent->id) : j->end != NULL ? j->end->receipt.agent : SPAN_NONE,
 		.state = j->state,
+		.second_agent = j->hedge != NULL ? span_of(j->hedge->agent->id) : SPAN_NONE,
 		.attempt = j->attempt,
 		.tokens = j->n_ids,
 		.submitted_ms = j->submitted_ms,

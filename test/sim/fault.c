@@ -39,6 +39,7 @@ void fault_plan(struct sim *s)
 	k->faults = some_of_all(s);
 	k->has_liar = sim_chance(s, 0.25);
 	k->has_poison = sim_chance(s, 0.3);
+	k->has_hedges = sim_chance(s, 0.3);
 	k->has_rogue = sim_chance(s, 0.3);
 	if (k->has_rogue) { /* what it does matters when it restarts and the news of that are late */
 		k->faults |= 1u << FAULT_CRASH;

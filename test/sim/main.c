@@ -30,6 +30,7 @@ static const struct {
 	{ "hub:poison", HUB_RULE_POISON, 0 },
 	{ "hub:alone", HUB_RULE_ALONE, 0 },
 	{ "hub:continuity", HUB_RULE_CONTINUITY, 0 },
+	{ "hub:hedge", HUB_RULE_HEDGE, 0 },
 	{ "agent:epoch", 0, AGENT_RULE_EPOCH },
 	{ "agent:attempt", 0, AGENT_RULE_ATTEMPT },
 	{ "agent:duplicate", 0, AGENT_RULE_DUPLICATE },
@@ -48,7 +49,7 @@ struct options {
 };
 
 struct totals {
-	uint64_t done, errors, steps, benched;
+	uint64_t done, errors, steps, benched, hedged;
 };
 
 /* True when nothing was violated; else the seed and what it was are printed. */
@@ -69,6 +70,7 @@ static bool run(uint64_t seed, const struct options *o, struct totals *t)
 	t->done += s->n_done;
 	t->errors += s->n_error;
 	t->benched += s->n_benched;
+	t->hedged += s->n_hedged;
 	t->steps += s->steps;
 	if (!is_right)
 		printf("seed %llu: %s (at %llu ms)\n", (unsigned long long)seed, s->why, (unsigned long long)s->now);
@@ -84,9 +86,9 @@ static int check_seeds(const struct options *o)
 
 	for (uint64_t seed = o->first; seed <= o->last; seed++)
 		failed += !run(seed, o, &t);
-	printf("%llu seeds, %llu violations; %llu jobs done, %llu ended with an error, %llu speeds measured, %llu steps\n",
+	printf("%llu seeds, %llu violations; %llu jobs done, %llu ended with an error, %llu speeds measured, %llu second attempts, %llu steps\n",
 		(unsigned long long)(o->last - o->first + 1), (unsigned long long)failed, (unsigned long long)t.done,
-		(unsigned long long)t.errors, (unsigned long long)t.benched, (unsigned long long)t.steps);
+		(unsigned long long)t.errors, (unsigned long long)t.benched, (unsigned long long)t.hedged, (unsigned long long)t.steps);
 	return failed == 0 ? 0 : 1;
 }
 

@@ -48,6 +48,7 @@ void operator_forgot(struct sim *s, struct span agent)
 			sim_violation(s, "%s was forgotten while it was there", b->id);
 		for (size_t k = 0; k < 2; k++)
 			b->n_retained[k] = 0;
+		memset(b->watch, 0, sizeof(b->watch));
 		b->held_epoch = b->held_conn = b->held_seq = b->in_flight = 0; /* the next that is heard is the first */
 	}
 }

@@ -78,6 +78,7 @@ struct knobs {                          /* what kind of world it is */
 	uint64_t fault_ms;              /* mean time between faults; 0: none */
 	unsigned faults;                /* bits of enum fault */
 	double corrupt;                 /* token frames whose text is altered */
+	bool has_hedges;                /* stalled jobs get a second attempt */
 	bool has_poison;                /* some jobs kill engines */
 	bool has_rogue;                 /* box 0 runs jobs meant for another life */
 	bool has_liar;                  /* box 1 forges frames of others' jobs on its own topic */
@@ -220,7 +221,9 @@ struct cjob {
 	uint64_t attempts;
 	unsigned n_submits; /* sent */
 	size_t given_to; /* box of the last attempt */
-	uint64_t given_at, given_epoch, given_prefix;
+	uint64_t given_at, given_epoch, given_prefix, given_attempt;
+	size_t second_to; /* box of a second attempt beside it; attempt 0: none */
+	uint64_t second_attempt, second_epoch, second_prefix, second_at;
 	uint64_t poison_at; /* kills the engine that computes this token; 0: none */
 	unsigned kills;     /* deaths of engines that the hub was told it had part in */
 	size_t writer;      /* box that brought the first tokens */
@@ -264,7 +267,7 @@ struct sim {
 	bool is_verbose;
 	char why[256];      /* the violation; empty: none */
 	struct arena arena; /* of decoded messages */
-	uint64_t n_done, n_error, n_benched;
+	uint64_t n_done, n_error, n_benched, n_hedged;
 };
 
 /* world.c */
@@ -341,6 +344,7 @@ void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v
 
 /* watch.c */
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
+void watch_recorded(struct sim *s, struct span id, uint64_t attempt);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
 bool watch_has_suspects(const struct sim *s, size_t model); /* jobs that have to run alone */
 void watch_done(struct sim *s, size_t job, const struct answer *a);

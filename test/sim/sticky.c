@@ -27,7 +27,9 @@ static void count_at_home(void *ctx, const struct hub_job_view *v)
 	struct found *f = ctx;
 	bool is_there = v->state == HUB_JOB_DISPATCHED || v->state == HUB_JOB_RUNNING;
 
-	f->at_home += is_there && span_eq(v->model, f->view.model) && span_is(v->agent, f->s->boxes[f->home->box].id);
+	f->at_home += is_there && span_eq(v->model, f->view.model) &&
+		      (span_is(v->agent, f->s->boxes[f->home->box].id) ||
+			      span_is(v->second_agent, f->s->boxes[f->home->box].id));
 }
 
 static void find_agents(void *ctx, const struct hub_agent_view *v)

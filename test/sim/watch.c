@@ -9,14 +9,21 @@ static void find_job(void *ctx, const struct hub_job_view *v)
 		*found = *v;
 }
 
-/* The attempt that was given last is still what the hub waits for. */
-static bool is_current(const struct sim *s, size_t job)
+static struct hub_job_view view_of(const struct sim *s, size_t job)
 {
 	struct hub_job_view v = { .state = HUB_JOB_STATE_COUNT };
 
 	found = &v;
 	hub_each_job(s->hub, find_job, (void *)(uintptr_t)&s->jobs[job]);
-	return (v.state == HUB_JOB_DISPATCHED || v.state == HUB_JOB_RUNNING) && v.attempt == s->jobs[job].attempts;
+	return v;
+}
+
+/* The attempt that was given last, second ones aside, is still what the hub waits for. */
+static bool is_current(const struct sim *s, size_t job)
+{
+	struct hub_job_view v = view_of(s, job);
+
+	return (v.state == HUB_JOB_DISPATCHED || v.state == HUB_JOB_RUNNING) && v.attempt == s->jobs[job].given_attempt;
 }
 
 /* ---- an agent that fails again and again is asked once at a time ---- */
@@ -105,28 +112,66 @@ void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 		return; /* said again */
 	while (who < s->n_boxes && !span_is(act->agent, s->boxes[who].id))
 		who++;
+	s->boxes[who].watch[job % s->knobs.n_models].n_given[job]++;
 	dispatched_to(s, who, job);
 	poison_to(s, who, job);
+	if (view_of(s, job).attempt < act->job.attempt) { /* beside the first */
+		j->second_to = who;
+		j->second_attempt = act->job.attempt;
+		j->second_epoch = act->job.epoch;
+		j->second_prefix = act->job.n_prefix;
+		j->second_at = s->now;
+		s->n_hedged++;
+		return;
+	}
 	if (j->attempts > 0 && act->job.n_prefix > j->given_prefix)
 		wrote(s, j, j->given_to);
 	j->given_prefix = act->job.n_prefix;
-	s->boxes[who].watch[job % s->knobs.n_models].n_given[job]++;
 	j->given_to = who;
 	j->given_at = s->now;
 	j->given_epoch = act->job.epoch;
+	j->given_attempt = act->job.attempt;
+}
+
+/* The hub says whose the job is from now on: a second attempt's, perhaps. */
+void watch_recorded(struct sim *s, struct span id, uint64_t attempt)
+{
+	size_t job = sim_job_of(s, id);
+	struct cjob *j = job != SIZE_MAX ? &s->jobs[job] : NULL;
+
+	if (j == NULL || j->second_attempt == 0 || j->second_attempt != attempt)
+		return;
+	if (j->second_prefix > j->given_prefix)
+		wrote(s, j, j->given_to);
+	j->given_to = j->second_to;
+	j->given_prefix = j->second_prefix;
+	j->given_epoch = j->second_epoch;
+	j->given_attempt = attempt;
+	j->given_at = j->second_at;
+	j->second_attempt = 0;
+}
+
+static bool is_second(const struct sim *s, size_t who, size_t job, const struct job_event *e)
+{
+	const struct cjob *j = &s->jobs[job];
+
+	return j->second_attempt == e->attempt && j->second_to == who && j->second_epoch == e->epoch &&
+	       span_is(view_of(s, job).second_agent, s->boxes[who].id);
 }
 
 /* Before the hub hears it. */
 void watch_event(struct sim *s, size_t who, const struct job_event *e)
 {
 	size_t job = sim_job_of(s, e->job);
-	struct cjob *j = &s->jobs[job];
+	struct cjob *j = job != SIZE_MAX ? &s->jobs[job] : NULL;
 	struct watch *w;
 	bool was_failing;
 
-	if (job == SIZE_MAX || (e->type != JOB_EVENT_DONE && e->type != JOB_EVENT_FAILED && e->type != JOB_EVENT_REJECTED))
+	if (j == NULL || (e->type != JOB_EVENT_DONE && e->type != JOB_EVENT_FAILED && e->type != JOB_EVENT_REJECTED))
 		return;
-	if (j->given_to != who || j->attempts != e->attempt || j->given_epoch != e->epoch || !is_current(s, job))
+	if (is_second(s, who, job, e))
+		j->kills += e->code == CODE_ENGINE_CRASHED;
+	if (j->given_to != who || j->given_attempt != e->attempt || j->given_epoch != e->epoch || !is_current(s, job))
 		return;
 	w = &s->boxes[who].watch[job % s->knobs.n_models];
 	if (e->type == JOB_EVENT_DONE) {
