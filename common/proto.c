@@ -8,6 +8,7 @@
 const char *const agent_state_names[] = { AGENT_STATE_LIST(X) NULL };
 const char *const model_state_names[] = { MODEL_STATE_LIST(X) NULL };
 const char *const power_names[] = { POWER_LIST(X) NULL };
+const char *const hub_policy_names[] = { HUB_POLICY_LIST(X) NULL };
 #undef X
 const char *const priority_names[] = { "normal", "high", "low", NULL };
 const char *const finish_names[] = { "none", "stop", "length", "cancelled", NULL };
@@ -163,6 +164,7 @@ static const struct msg_field registration_fields[] = {
 	MSG_F_SUB(T, hardware, struct hardware, REG_HARDWARE, 0, &hardware_type),
 	MSG_F_SUBS(T, models, struct model_info, REG_MODELS, 0, PROTO_MAX_MODELS, &model_info_type),
 	MSG_F_TEXTS(T, labels, REG_LABELS, 0, PROTO_MAX_LABELS),
+	MSG_F_BOOL(T, metered, REG_METERED, 0),
 };
 #undef T
 const struct msg_type registration_type = MSG_TYPE("registration", struct registration, registration_fields);
@@ -355,6 +357,7 @@ static const struct msg_field submit_fields[] = {
 	MSG_F_TEXT(T, grammar, SUBMIT_GRAMMAR, 0, PROTO_MAX_GRAMMAR),
 	MSG_F_SUB(T, response_format, struct response_format, SUBMIT_RESPONSE_FORMAT, 0, &response_format_type),
 	MSG_F_TEXTS(T, input, SUBMIT_INPUT, MSG_OR_ONE, PROTO_MAX_INPUTS),
+	MSG_F_ENUM(T, policy, SUBMIT_POLICY, 0, HUB_POLICY_COUNT, hub_policy_names),
 };
 #undef T
 const struct msg_type submit_type = MSG_TYPE("submit", struct submit, submit_fields);
@@ -391,6 +394,15 @@ static const struct msg_field presence_fields[] = {
 #undef T
 const struct msg_type presence_type = MSG_TYPE("presence", struct presence, presence_fields);
 
+#define T struct route_candidate
+static const struct msg_field candidate_fields[] = {
+	MSG_F_TEXT(T, agent, 1, MSG_REQ, PROTO_MAX_ID),
+	MSG_F_TEXT(T, reason, 2, MSG_REQ, PROTO_MAX_NAME),
+	MSG_F_UINT(T, expected_ms, 3, 0, ANY),
+};
+#undef T
+const struct msg_type route_candidate_type = MSG_TYPE("candidate", struct route_candidate, candidate_fields);
+
 #define T struct receipt
 static const struct msg_field receipt_fields[] = {
 	MSG_F_TEXT(T, agent, 1, 0, PROTO_MAX_ID),
@@ -406,6 +418,9 @@ static const struct msg_field receipt_fields[] = {
 	MSG_F_TEXT(T, session, RECEIPT_SESSION, 0, PROTO_MAX_NAME),
 	MSG_F_TEXT(T, session_why, RECEIPT_SESSION_WHY, 0, PROTO_MAX_NAME),
 	MSG_F_UINT(T, expected_cached, RECEIPT_EXPECTED_CACHED, 0, ANY),
+	MSG_F_SUBS(T, candidates, struct route_candidate, 10, 0, PROTO_MAX_CANDIDATES, &route_candidate_type),
+	MSG_F_UINT(T, expected_ms, 11, 0, ANY),
+	MSG_F_UINT(T, cached_tokens, 12, 0, ANY),
 };
 #undef T
 const struct msg_type receipt_type = MSG_TYPE("receipt", struct receipt, receipt_fields);

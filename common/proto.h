@@ -197,9 +197,10 @@ struct registration {
 	size_t n_models;
 	const struct span *labels;
 	size_t n_labels;
+	bool metered; /* what goes over its link costs money */
 };
 enum { REG_VERSION = 1, REG_AGENT, REG_EPOCH, REG_CONN, REG_SEQ, REG_NONCE, REG_HOST, REG_SOFTWARE, REG_ENGINE, REG_SLOTS,
-       REG_QUEUE_MAX, REG_HB_IDLE, REG_HB_BUSY, REG_HARDWARE, REG_MODELS, REG_LABELS };
+       REG_QUEUE_MAX, REG_HB_IDLE, REG_HB_BUSY, REG_HARDWARE, REG_MODELS, REG_LABELS, REG_METERED };
 
 /* ---- agent or its will -> all: agents/<a>/status (retained) ---- */
 
@@ -357,6 +358,16 @@ struct job_event {
 };
 enum { JOB_EVENT_LOAD_PERCENT = 15 };
 
+#define HUB_POLICY_LIST(X) X(ROUND_ROBIN, "round_robin") X(LEAST_LOADED, "least_loaded") \
+	X(HARDWARE_AWARE, "hardware_aware") X(COST, "cost")
+enum hub_policy {
+#define X(name, text) HUB_##name,
+	HUB_POLICY_LIST(X)
+#undef X
+	HUB_POLICY_COUNT
+};
+extern const char *const hub_policy_names[];
+
 /* ---- client -> hub: clients/<u>/jobs; also what HTTP requests become ---- */
 
 struct submit {
@@ -390,12 +401,13 @@ struct submit {
 	bool cancel_on_disconnect;
 	struct span reply_to; /* MQTT 3.1.1 clients: the Response Topic, and */
 	struct span correlation; /* what to echo */
+	unsigned policy; /* enum hub_policy, if it is there: how an agent is chosen for this one */
 };
 enum { SUBMIT_ID = 1, SUBMIT_MODEL, SUBMIT_PROMPT, SUBMIT_MESSAGES, SUBMIT_MAX_TOKENS, SUBMIT_TEMPERATURE, SUBMIT_TOP_P, SUBMIT_MIN_P,
        SUBMIT_TOP_K, SUBMIT_SEED, SUBMIT_STOP, SUBMIT_IGNORE_EOS, SUBMIT_CACHE_PROMPT, SUBMIT_PRESENCE, SUBMIT_FREQUENCY,
        SUBMIT_REPEAT, SUBMIT_STREAM, SUBMIT_SESSION, SUBMIT_PRIORITY, SUBMIT_DEADLINE, SUBMIT_REQUIRE, SUBMIT_PREFER,
        SUBMIT_CANCEL_ON_DISCONNECT, SUBMIT_REPLY_TO, SUBMIT_CORRELATION, SUBMIT_LOGIT_BIAS, SUBMIT_LOGPROBS, SUBMIT_TOP_LOGPROBS,
-       SUBMIT_GRAMMAR, SUBMIT_RESPONSE_FORMAT, SUBMIT_INPUT };
+       SUBMIT_GRAMMAR, SUBMIT_RESPONSE_FORMAT, SUBMIT_INPUT, SUBMIT_POLICY };
 /* The sampling part, with presence kept (a field not there stays not there). */
 struct sampling submit_sampling(const struct submit *s);
 
@@ -442,16 +454,27 @@ struct presence {
 enum answer_type { ANSWER_ACCEPTED, ANSWER_TOKENS, ANSWER_PROGRESS, ANSWER_DONE, ANSWER_ERROR, ANSWER_TYPE_COUNT };
 extern const char *const answer_names[];
 
+struct route_candidate { /* an agent that the last attempt could have gone to, or why not */
+	uint64_t has;
+	struct span agent, reason; /* reason: a code, see docs/PROTOCOL.md */
+	uint64_t expected_ms;      /* to the end of the answer; 0: no idea */
+};
+#define PROTO_MAX_CANDIDATES 8
+
 struct receipt { /* how a job went; times in milliseconds */
 	uint64_t has;
 	struct span agent;
-	struct span route; /* why this agent: "round_robin", "least_loaded", "only" */
+	struct span route; /* why this agent: a policy's name, "session", "only", "cold" */
 	uint64_t attempts;
 	double queue_ms, load_ms, wait_ms, prefill_ms, decode_ms, total_ms;
 	struct span session;      /* "new", "kept", "moved"; absent: it had none */
 	struct span session_why;  /* moved: the reason */
 	uint64_t expected_cached; /* tokens of the prompt that the agent was thought to have computed */
 	struct span continuity; /* of an answer that several attempts wrote: "exact", "not_exact", "other_build" */
+	const struct route_candidate *candidates; /* the one that was chosen first */
+	size_t n_candidates;
+	uint64_t expected_ms;   /* what the last attempt was expected to take when it began */
+	uint64_t cached_tokens; /* of the prompt, not computed again */
 };
 enum { RECEIPT_SESSION = 15, RECEIPT_SESSION_WHY, RECEIPT_EXPECTED_CACHED, RECEIPT_CONTINUITY = 20 };
 
@@ -484,6 +507,6 @@ enum { ANSWER_TYPE = 1, ANSWER_JOB, ANSWER_ID, ANSWER_MODEL, ANSWER_CORRELATION,
 
 extern const struct msg_type embedding_type, json_schema_type, response_format_type, turn_type, sampling_type, usage_type, timings_type, model_info_type, hardware_type, registration_type,
 	status_type, heartbeat_type, hub_status_type, job_type, control_type, job_event_type, submit_type, cancel_type, admin_type, presence_type,
-	receipt_type, answer_type, sensors_type, code_count_type, figures_type;
+	route_candidate_type, receipt_type, answer_type, sensors_type, code_count_type, figures_type;
 
 #endif

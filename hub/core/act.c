@@ -157,6 +157,11 @@ static struct receipt receipt_of(const struct job *j)
 		.decode_ms = (double)j->timings.decode_us / 1000,
 		.total_ms = (double)(j->ended_ms - j->submitted_ms),
 		.continuity = span_of(hub_continuity_names[j->continuity]),
+		.load_ms = (double)j->load_ms,
+		.candidates = j->candidates,
+		.n_candidates = j->n_candidates,
+		.expected_ms = j->expected_ms,
+		.cached_tokens = j->usage.cached_tokens,
 	};
 
 	if (j->continuity == HUB_CONTINUITY_NONE)

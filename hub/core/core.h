@@ -55,7 +55,13 @@ enum warmth { WARMTH_READY, WARMTH_LOADING, WARMTH_HELD, WARMTH_COUNT }; /* what
 /* Classes of expected times, half an octave each (cost.c). */
 #define COST_CLASSES 64
 
-enum tier { TIER_BELOW_3B, TIER_3B, TIER_7B, TIER_13B, TIER_30B, TIER_COUNT };
+#define TIER_LIST(X) X(BELOW_3B, "<3B") X(3B, "3-7B") X(7B, "7-13B") X(13B, "13-30B") X(30B, "30B+")
+enum tier {
+#define X(name, text) TIER_##name,
+	TIER_LIST(X)
+#undef X
+	TIER_COUNT
+};
 
 struct rates { /* of a model on an agent: milliseconds, averages in which the newest weighs most; 0: not known */
 	double prefill_ms;         /* a token */
@@ -75,6 +81,7 @@ struct model { /* one name; goes when nobody holds it and no job asks for it */
 	struct list tiers[TIER_COUNT];     /* the ready ones by size of the box */
 	uint64_t class_bits;               /* classes that are not empty */
 	uint64_t last_turn;
+	enum hub_policy policy;
 	struct rates rates;                /* over all agents */
 	double prompt_tokens, output_tokens, bytes_per_token; /* of a usual job */
 	unsigned n_usual;
@@ -137,6 +144,7 @@ struct agent {
 	struct list rejoin; /* jobs of the last run that it may still be at: struct job.place */
 	struct timer timer;
 	struct registration *reg; /* NULL: only a status was seen; spans in the same block */
+	const struct hub_known_agent *known; /* the configuration's; NULL: not in it */
 	struct admin_note *note; /* NULL: nobody wanted anything */
 	struct hold *holds;
 	size_t n_holds, n_jobs;
@@ -273,6 +281,9 @@ struct job {
 	struct early_end *early_end; /* NULL: none */
 	uint64_t load_percent;       /* the last it told */
 	uint64_t load_ms;            /* of its wait there, what the load took */
+	uint64_t expected_ms;        /* when it was given */
+	struct route_candidate *candidates; /* who else could have had it: spans in the same block; NULL: none */
+	size_t n_candidates;
 	size_t crowd;                /* jobs its agent had when this one came, itself too */
 	bool was_cold, began_load;   /* the model was not loaded there; nobody else's job waited for it */
 	bool has_token, is_loading, lingers;     /* lingers: ended here, the agent has not confirmed */
@@ -368,6 +379,7 @@ SHOAL_CHECK int act_copy(struct hub *h, const struct msg_type *t, const void *m,
 
 /* ---- fleet.c ---- */
 
+SHOAL_CHECK int fleet_know(struct hub *h); /* the agents of the configuration */
 struct agent *fleet_find(const struct hub *h, struct span id);
 struct agent *fleet_get(struct hub *h, struct span id); /* made if need be; NULL: no room, or no id */
 void fleet_up(struct hub *h, struct agent *a);
@@ -519,6 +531,7 @@ double cost_first_ms(const struct hub *h, const struct ask *ask, const struct ho
 double cost_expected_ms(const struct hub *h, const struct ask *ask, const struct hold *o); /* to the last */
 /* The same with what speaks against the agent: what policy cost compares. */
 double cost_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
+bool cost_is_metered(const struct agent *a);
 unsigned cost_class(const struct hub *h, const struct hold *o); /* of a usual job of the model */
 
 /* ---- rates.c ---- */
@@ -533,11 +546,14 @@ double rates_service_ms(const struct hold *o);
 
 /* ---- tier.c ---- */
 
+extern const char *const tier_names[];
 enum tier tier_of_model(const struct model_info *m);
 enum tier tier_of_agent(const struct agent *a);
 
 /* ---- route.c ---- */
 
+/* The one the job names, else its model's, else that of all. */
+enum hub_policy route_policy(const struct job *j);
 /* What the job's policy compares: the least is chosen. */
 double route_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
 

@@ -25,7 +25,7 @@ struct ask cost_ask(const struct hub *h, struct job *j)
 	const struct model *m = j->model;
 	double limit = (double)j->sampling.max_tokens;
 	double output = m->n_usual > 0 ? m->output_tokens : USUAL_OUTPUT;
-	struct ask ask = { .j = j, .policy = h->config.policy };
+	struct ask ask = { .j = j, .policy = route_policy(j) };
 
 	if (limit > 0 && limit < output)
 		output = limit;
@@ -103,6 +103,11 @@ static double battery(const struct sensors *s)
 	return msg_has(s, SENSORS_BATTERY) && s->battery_percent < LOW_BATTERY ? 3 : 1;
 }
 
+bool cost_is_metered(const struct agent *a)
+{
+	return a->reg->metered || (a->known != NULL && a->known->metered);
+}
+
 static double factor(uint64_t percent, double how_much)
 {
 	return 1 + (double)percent / 100 * how_much;
@@ -115,7 +120,8 @@ static double box_factor(const struct hub *h, const struct hold *o)
 	const struct agent *a = o->agent;
 	const struct sensors *s = a->heartbeat != NULL ? &a->heartbeat->sensors : &none;
 
-	return factor(p->heat, heat(s)) * factor(p->battery, battery(s)) * factor(p->errors, o->rates.errors);
+	return factor(p->heat, heat(s)) * factor(p->metered, cost_is_metered(a)) * factor(p->battery, battery(s)) *
+	       factor(p->errors, o->rates.errors);
 }
 
 static double prefer_factor(const struct hub *h, const struct ask *ask, const struct agent *a)

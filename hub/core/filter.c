@@ -6,16 +6,24 @@ bool filter_is_routable(const struct hub *h, const struct agent *a)
 	return a->life == LIFE_ONLINE && !a->draining && !a->quarantined && !a->is_behind && admin_allows(h, a);
 }
 
+/* Its own, and what the configuration says of it. */
+static bool has_label(const struct agent *a, struct span label)
+{
+	for (size_t i = 0; i < a->reg->n_labels; i++)
+		if (span_eq(label, a->reg->labels[i]))
+			return true;
+	for (size_t i = 0; a->known != NULL && i < a->known->n_labels; i++)
+		if (span_is(label, a->known->labels[i]))
+			return true;
+	return false;
+}
+
 size_t filter_labels(const struct agent *a, const struct span *labels, size_t n)
 {
 	size_t found = 0;
 
 	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < a->reg->n_labels; k++)
-			if (span_eq(labels[i], a->reg->labels[k])) {
-				found++;
-				break;
-			}
+		found += has_label(a, labels[i]);
 	return found;
 }
 

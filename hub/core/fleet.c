@@ -66,6 +66,18 @@ struct agent *fleet_get(struct hub *h, struct span id)
 	return NULL;
 }
 
+int fleet_know(struct hub *h)
+{
+	for (size_t i = 0; i < h->config.n_agents; i++) {
+		struct agent *a = fleet_get(h, span_of(h->config.agents[i].id));
+
+		if (a == NULL)
+			return ERR_NOMEM;
+		a->known = &h->config.agents[i];
+	}
+	return 0;
+}
+
 void fleet_free(struct hub *h, struct agent *a)
 {
 	models_drop(h, a);
@@ -84,7 +96,7 @@ enum hub_presence fleet_presence(const struct agent *a)
 		return HUB_PRESENCE_OFFLINE;
 	if (a->draining || admin_is_drained(a))
 		return HUB_PRESENCE_DRAINING;
-	return a->life == LIFE_SUSPECT ? HUB_PRESENCE_SUSPECT : HUB_PRESENCE_ONLINE;
+	return a->life == LIFE_SUSPECT || a->is_behind ? HUB_PRESENCE_SUSPECT : HUB_PRESENCE_ONLINE;
 }
 
 /* ---- what it can take ---- */

@@ -6,7 +6,6 @@
 #define LATE_MS 2000 /* a step so long after the time asked for: it was us who stood still */
 
 #define X(name, text) text,
-const char *const hub_policy_names[] = { HUB_POLICY_LIST(X) NULL };
 const char *const hub_presence_names[] = { HUB_PRESENCE_LIST(X) NULL };
 const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
 const char *const hub_journal_names[] = { HUB_JOURNAL_LIST(X) NULL };
@@ -135,6 +134,11 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 	h->session_timer.kind = TIMER_SESSIONS;
 	h->is_blind = true; /* until the link is up */
 	rc = tables_init(h);
+	if (rc < 0) {
+		hub_free(h);
+		return rc;
+	}
+	rc = fleet_know(h);
 	if (rc < 0) {
 		hub_free(h);
 		return rc;

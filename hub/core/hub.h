@@ -14,16 +14,6 @@
 
 struct hub;
 
-#define HUB_POLICY_LIST(X) X(ROUND_ROBIN, "round_robin") X(LEAST_LOADED, "least_loaded") \
-	X(HARDWARE_AWARE, "hardware_aware") X(COST, "cost")
-enum hub_policy {
-#define X(name, text) HUB_##name,
-	HUB_POLICY_LIST(X)
-#undef X
-	HUB_POLICY_COUNT
-};
-extern const char *const hub_policy_names[]; /* NULL-terminated */
-
 /* By how many per cent an agent counts as slower than it is. */
 #define HUB_PENALTY_LIST(X) X(heat) X(battery) X(metered) X(errors) X(prefer)
 struct hub_penalties {
@@ -41,10 +31,26 @@ enum hub_journal {
 	HUB_JOURNAL_COUNT
 };
 
-struct hub_config { /* copied; times in ms */
+struct hub_model_policy {
+	char *model;
+	unsigned policy; /* enum hub_policy */
+};
+
+struct hub_known_agent { /* one that is expected: shown before it has ever been there */
+	char *id;
+	char **labels; /* besides its own */
+	size_t n_labels;
+	bool metered;
+};
+
+struct hub_config { /* copied, but for the lists, which must outlive the hub; times in ms */
 	uint64_t seed, epoch;
 	enum hub_policy policy;
 	struct hub_penalties penalties; /* of policy cost */
+	const struct hub_model_policy *policies; /* of models that have one of their own */
+	size_t n_policies;
+	const struct hub_known_agent *agents;
+	size_t n_agents;
 	uint64_t max_agents, max_jobs; /* live jobs */
 	uint64_t queue_max;            /* waiting jobs: more are refused with QUEUE_FULL */
 	uint64_t max_ended;            /* ended jobs remembered for repeated ids */
@@ -242,6 +248,9 @@ struct hub_agent_view {
 	const struct registration *registration; /* NULL: never seen */
 	const struct heartbeat *heartbeat;       /* NULL: none yet */
 	struct span reason;
+	const struct hub_known_agent *known;     /* NULL: not in the configuration */
+	bool metered;
+	const char *tier; /* the largest models it serves well; empty: never seen */
 	/* what an operator wants of it */
 	unsigned weight; /* per cent of the work it would get */
 	bool is_drained, is_isolated; /* by an operator; isolated: quarantined */
@@ -391,6 +400,15 @@ struct hub_route_view { /* one agent, seen by one job */
 	double score;       /* what the policy compares: the least is chosen */
 	uint64_t cached;    /* prompt tokens it is thought to have computed */
 };
+
+struct hub_rates_view { /* of a model on an agent, as measured by the hub; 0: not yet */
+	double prefill_per_s, decode_per_s; /* tokens; decode: of one job alone */
+	double load_ms;
+	double errors; /* share of the latest attempts that failed */
+	uint64_t in_flight;
+};
+/* False: no such agent, or it does not list the model. */
+bool hub_rates_of(const struct hub *h, struct span agent, struct span model, struct hub_rates_view *ret);
 
 /* Asks every agent of the fleet; not for each job.  NOT_FOUND: no such job, or it has ended;
  * MODEL_UNKNOWN.  Of a request: as if it were made now. */

@@ -99,6 +99,7 @@ void jobs_free(struct hub *h, struct job *j)
 	act_trash(h, j->text.p);
 	act_trash(h, j->probs.p);
 	act_trash(h, j->message);
+	act_trash(h, j->candidates);
 	act_trash(h, j->end);
 	act_trash(h, j->reply.mem);
 	act_trash(h, j);

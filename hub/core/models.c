@@ -33,6 +33,14 @@ struct model *models_asked(const struct hub *h, struct span name)
 	return CONTAINER(first, struct model, all);
 }
 
+static enum hub_policy policy_of(const struct hub *h, struct span model)
+{
+	for (size_t i = 0; i < h->config.n_policies; i++)
+		if (span_is(model, h->config.policies[i].model))
+			return (enum hub_policy)h->config.policies[i].policy;
+	return h->config.policy;
+}
+
 struct model *models_get(struct hub *h, struct span name)
 {
 	struct model *m = models_find(h, name);
@@ -53,6 +61,7 @@ struct model *models_get(struct hub *h, struct span name)
 		list_init(&m->classes[i]);
 	for (unsigned t = 0; t < TIER_COUNT; t++)
 		list_init(&m->tiers[t]);
+	m->policy = policy_of(h, name);
 	list_add_tail(&h->model_list, &m->all);
 	table_add(&h->models, table_hash(h->hash_seed, name), &m->node);
 	return models_ref(m);

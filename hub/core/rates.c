@@ -181,3 +181,21 @@ void rates_failed(struct hub *h, const struct job *j, enum code code)
 		return;
 	o->rates.errors += NEWEST * (1 - o->rates.errors);
 }
+
+/* ---- for people ---- */
+
+bool hub_rates_of(const struct hub *h, struct span agent, struct span model, struct hub_rates_view *ret)
+{
+	const struct agent *a = fleet_find(h, agent);
+	const struct model *m = a != NULL ? models_find(h, model) : NULL;
+	const struct hold *o = m != NULL ? models_hold(a, m) : NULL;
+
+	if (o == NULL)
+		return false;
+	*ret = (struct hub_rates_view){ .load_ms = o->rates.load_ms, .errors = o->rates.errors, .in_flight = o->n_jobs };
+	if (o->rates.n_prefill > 0)
+		ret->prefill_per_s = 1000 / o->rates.prefill_ms;
+	if (o->rates.n_decode > 0)
+		ret->decode_per_s = 1000 / decode_line(&o->rates, 0);
+	return true;
+}

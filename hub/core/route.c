@@ -25,21 +25,24 @@
  * by time as well. */
 #include "core.h"
 
-#define ROUTE_SCAN 64
-#define CLASS_SCAN 16     /* of one class of expected times */
-#define AS_GOOD 1.05      /* scores so near the best are equal to it */
-#define WARM_FIRST 1e15   /* all policies but cost: ready before loading before held */
-#define PREFER_FIRST 1e12 /* … then more of the labels that are preferred */
-#define UNFIT 100         /* hardware_aware: a box that is too small for the model */
+#include <stdlib.h>
 
-struct candidate {
+#define ROUTE_SCAN 64
+#define CLASS_SCAN 16      /* of one class of expected times */
+#define AS_GOOD 1.05       /* scores so near the best are equal to it */
+#define WARM_FIRST 1e15    /* all policies but cost: ready before loading before held */
+#define PREFER_FIRST 1e12  /* … then more of the labels that are preferred */
+#define ROUTE_CANDIDATES 5 /* told in a receipt */
+#define UNFIT 100          /* hardware_aware: a box that is too small for the model */
+
+struct option { /* an agent that could take the job */
 	struct hold *hold;
 	double score, expected_ms;
 };
 
 struct look { /* the agents one decision looks at */
 	struct ask ask;
-	struct candidate at[ROUTE_SCAN];
+	struct option at[ROUTE_SCAN];
 	size_t n;
 };
 
@@ -57,6 +60,11 @@ static double tier_score(const struct hold *o)
 	unsigned needed = tier_of_model(o->info), has = tier_of_agent(o->agent);
 
 	return (has >= needed ? has - needed : UNFIT + needed - has) * 1e6 + load_of(o->agent);
+}
+
+enum hub_policy route_policy(const struct job *j)
+{
+	return msg_has(j->submit, SUBMIT_POLICY) ? (enum hub_policy)j->submit->policy : j->model->policy;
 }
 
 double route_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms)
@@ -81,7 +89,7 @@ double route_score(const struct hub *h, const struct ask *ask, const struct hold
 
 static void consider(const struct hub *h, struct look *l, struct hold *o)
 {
-	struct candidate *c = &l->at[l->n];
+	struct option *c = &l->at[l->n];
 
 	if (l->n == ROUTE_SCAN || filter_job(h, &l->ask, o) != HUB_REASON_OUTRANKED)
 		return;
@@ -155,6 +163,13 @@ static void look_at_classes(const struct hub *h, struct look *l)
 		look_at_class(h, l, &m->classes[__builtin_ctzll(bits)]);
 }
 
+static struct look *look_at_nobody(const struct hub *h, struct look *l, struct job *j)
+{
+	l->n = 0;
+	l->ask = cost_ask(h, j);
+	return l;
+}
+
 static void look(const struct hub *h, struct look *l)
 {
 	if (l->ask.policy == HUB_COST) {
@@ -176,10 +191,10 @@ static bool is_less_loaded(const struct hold *a, const struct hold *b)
 	return x != y ? x < y : a->turn < b->turn;
 }
 
-static struct candidate *two_choices(struct hub *h, struct look *l, struct candidate *best)
+static struct option *two_choices(struct hub *h, struct look *l, struct option *best)
 {
 	size_t equal[ROUTE_SCAN], n = 0;
-	struct candidate *a, *b;
+	struct option *a, *b;
 
 	for (size_t i = 0; i < l->n; i++)
 		if (l->at[i].score <= best->score * AS_GOOD)
@@ -191,40 +206,128 @@ static struct candidate *two_choices(struct hub *h, struct look *l, struct candi
 	return is_less_loaded(b->hold, a->hold) ? b : a;
 }
 
-static struct hold *choose(struct hub *h, struct job *j)
+static struct option *choose(struct hub *h, struct look *l, struct job *j)
 {
-	struct look l;
-	struct candidate *best = NULL;
+	struct option *best = NULL;
 
-	l.n = 0;
-	l.ask = cost_ask(h, j);
-	look(h, &l);
-	for (size_t i = 0; i < l.n; i++)
-		if (best == NULL || l.at[i].score < best->score)
-			best = &l.at[i];
-	if (best != NULL && l.ask.policy == HUB_COST)
-		best = two_choices(h, &l, best);
-	return best != NULL ? best->hold : NULL;
+	look(h, look_at_nobody(h, l, j));
+	for (size_t i = 0; i < l->n; i++)
+		if (best == NULL || l->at[i].score < best->score)
+			best = &l->at[i];
+	return best != NULL && l->ask.policy == HUB_COST ? two_choices(h, l, best) : best;
 }
 
 struct hold *route_second(struct hub *h, struct job *j)
 {
 	struct agent *avoid = j->avoid;
 	uint64_t avoid_until_ms = j->avoid_until_ms, kin_until_ms = j->kin_until_ms;
+	const struct option *best;
 	struct hold *o;
+	struct look l;
 
 	j->avoid = j->agent;
 	j->avoid_until_ms = UINT64_MAX;
 	if (j->n_ids > 0)
 		j->kin_until_ms = UINT64_MAX; /* of its own will a hub changes nobody's words */
-	o = h->is_blind ? NULL : choose(h, j);
+	best = h->is_blind ? NULL : choose(h, &l, j);
+	o = best != NULL ? best->hold : NULL;
 	j->avoid = avoid;
 	j->avoid_until_ms = avoid_until_ms;
 	j->kin_until_ms = kin_until_ms;
 	return o != NULL && o->agent != j->agent && models_warmth(o) == WARMTH_READY ? o : NULL;
 }
 
-static void give(struct hub *h, struct job *j, struct hold *o)
+/* ---- what the receipt tells ---- */
+
+static uint64_t whole_ms(double ms)
+{
+	return ms > 0 && ms < 1e15 ? (uint64_t)(ms + 0.5) : 0;
+}
+
+struct notes {
+	struct {
+		const struct agent *agent;
+		enum hub_reason reason;
+		double ms;
+	} at[ROUTE_CANDIDATES];
+	size_t n;
+};
+
+static void note(struct notes *t, const struct agent *a, enum hub_reason reason, double ms)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->at[i].agent == a)
+			return;
+	if (t->n == ROUTE_CANDIDATES)
+		return;
+	t->at[t->n].agent = a;
+	t->at[t->n].reason = reason;
+	t->at[t->n++].ms = ms;
+}
+
+/* Those that were looked at, the best first. */
+static void note_rivals(struct notes *t, struct look *l)
+{
+	while (l->n > 0 && t->n < ROUTE_CANDIDATES) {
+		size_t best = 0;
+
+		for (size_t i = 1; i < l->n; i++)
+			if (l->at[i].score < l->at[best].score)
+				best = i;
+		note(t, l->at[best].hold->agent, HUB_REASON_OUTRANKED, l->at[best].expected_ms);
+		l->at[best] = l->at[--l->n];
+	}
+}
+
+/* Where there is still place, some that could not have it. */
+static void note_others(const struct hub *h, struct notes *t, const struct ask *ask)
+{
+	size_t n = 0;
+
+	LIST_EACH(it, &ask->j->model->holds)
+	{
+		const struct hold *o = CONTAINER(it, struct hold, of_model);
+		enum hub_reason reason = filter_all(h, ask, o->agent, o);
+
+		if (t->n == ROUTE_CANDIDATES || n++ == 4 * ROUTE_CANDIDATES)
+			return;
+		note(t, o->agent, reason, reason == HUB_REASON_OUTRANKED ? cost_expected_ms(h, ask, o) : 0);
+	}
+}
+
+/* With the agents' ids in the same block: they may be forgotten before the job is. */
+static void keep_notes(struct hub *h, struct job *j, const struct notes *t)
+{
+	struct route_candidate *c = malloc(t->n * (sizeof(*c) + PROTO_MAX_ID));
+	char *ids = (char *)(c + t->n);
+
+	act_trash(h, j->candidates);
+	j->candidates = c;
+	j->n_candidates = c != NULL ? t->n : 0;
+	for (size_t i = 0; i < j->n_candidates; i++) {
+		struct span id = span_of(t->at[i].agent->id);
+
+		memcpy(ids, id.p, id.n);
+		c[i] = (struct route_candidate){ .agent = span_mem(ids, id.n),
+			.reason = span_of(hub_reason_codes[t->at[i].reason]),
+			.expected_ms = whole_ms(t->at[i].ms) };
+		ids += id.n;
+	}
+}
+
+static void note_choice(struct hub *h, struct look *l, struct job *j, const struct hold *o)
+{
+	struct notes t = { 0 };
+	double ms = cost_expected_ms(h, &l->ask, o);
+
+	note(&t, o->agent, HUB_REASON_CHOSEN, ms);
+	note_rivals(&t, l);
+	note_others(h, &t, &l->ask);
+	keep_notes(h, j, &t);
+	j->expected_ms = whole_ms(ms);
+}
+
+static void give(struct hub *h, struct look *l, struct job *j, struct hold *o)
 {
 	struct hold *home = session_hold(h, j);
 	bool is_ready;
@@ -232,11 +335,11 @@ static void give(struct hub *h, struct job *j, struct hold *o)
 
 	o = home != NULL ? home : o;
 	is_ready = models_warmth(o) == WARMTH_READY;
-	why = home != NULL		     ? "session"
+	why = home != NULL               ? "session"
 	      : j->model->n_serving == 1 ? "only"
-	      : is_ready		     ? hub_policy_names[h->config.policy]
-					     : "cold";
-
+	      : is_ready                 ? hub_policy_names[l->ask.policy]
+					 : "cold";
+	note_choice(h, l, j, o);
 	list_del(&o->ring);
 	if (is_ready)
 		list_add_tail(&j->model->rings[WARMTH_READY], &o->ring);
@@ -252,18 +355,22 @@ static void give(struct hub *h, struct job *j, struct hold *o)
 
 bool route_job(struct hub *h, struct job *j)
 {
-	struct hold *o = NULL;
+	struct hold *home = h->is_blind ? NULL : session_hold(h, j);
+	const struct option *best;
+	struct look l;
 
-	if (!h->is_blind) {
-		o = session_hold(h, j);
-		if (o == NULL && session_wait(h, j))
-			return true;
-		if (o == NULL)
-			o = choose(h, j);
+	if (home != NULL) {
+		give(h, look_at_nobody(h, &l, j), j, home);
+		return true;
 	}
-	if (o == NULL)
+	if (h->is_blind)
 		return false;
-	give(h, j, o);
+	if (session_wait(h, j))
+		return true;
+	best = choose(h, &l, j);
+	if (best == NULL)
+		return false;
+	give(h, &l, j, best->hold);
 	return true;
 }
 
@@ -303,7 +410,9 @@ static struct job *first_fitting(const struct hub *h, const struct hold *o, size
 
 static bool offer(struct hub *h, struct agent *a)
 {
-	struct hold *best_hold = NULL, *better = NULL;
+	const struct option *better = NULL;
+	struct hold *best_hold = NULL;
+	struct look l;
 	struct job *best = NULL;
 	size_t best_priority = 0;
 
@@ -322,9 +431,11 @@ static bool offer(struct hub *h, struct agent *a)
 	}
 	if (best == NULL)
 		return false;
-	if (models_warmth(best_hold) != WARMTH_READY || h->config.policy == HUB_COST)
-		better = choose(h, best); /* of all that have got room */
-	give(h, best, better != NULL ? better : best_hold);
+	if (models_warmth(best_hold) != WARMTH_READY || route_policy(best) == HUB_COST)
+		better = choose(h, &l, best); /* of all that have got room */
+	else
+		look_at_nobody(h, &l, best);
+	give(h, &l, best, better != NULL ? better->hold : best_hold);
 	return true;
 }
 
@@ -332,13 +443,14 @@ static bool offer(struct hub *h, struct agent *a)
 static bool offer_waiting(struct hub *h, struct agent *a)
 {
 	struct job *j = session_waiting(h, a);
+	struct look l;
 
 	if (j == NULL)
 		return false;
 	for (size_t p = 0; by_rank[p] != j->priority; p++)
 		if (!list_empty(&j->model->queue[by_rank[p]]))
 			return false;
-	give(h, j, session_hold(h, j));
+	give(h, look_at_nobody(h, &l, j), j, session_hold(h, j));
 	return true;
 }
 

@@ -221,7 +221,7 @@ static enum hub_move why_not(const struct hub *h, struct job *j, const struct ho
 	a = o->agent;
 	if (a->quarantined)
 		return HUB_MOVE_QUARANTINE;
-	if (a->life != LIFE_ONLINE)
+	if (a->life != LIFE_ONLINE || a->is_behind)
 		return HUB_MOVE_LOST;
 	if (a->draining || !a->routable)
 		return HUB_MOVE_DRAIN;

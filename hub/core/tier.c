@@ -9,6 +9,10 @@
  * measured speed, at no less than 2 tokens a second. */
 #include "core.h"
 
+#define X(name, text) text,
+const char *const tier_names[] = { TIER_LIST(X) NULL };
+#undef X
+
 #define BYTES_PER_PARAM 0.6
 #define WEIGHTS_SHARE 0.75
 #define USABLE_PER_S 2.0

@@ -7,7 +7,7 @@
 
 const struct msg_type *const msg_gen_types[] = { &turn_type, &sampling_type, &usage_type, &timings_type, &model_info_type,
 	&hardware_type, &registration_type, &status_type, &heartbeat_type, &hub_status_type, &job_type, &control_type,
-	&job_event_type, &submit_type, &cancel_type, &presence_type, &receipt_type, &answer_type, &engine_msg_type,
+	&job_event_type, &submit_type, &cancel_type, &presence_type, &route_candidate_type, &receipt_type, &answer_type, &engine_msg_type,
 	&code_count_type, &figures_type, &sensors_type, &embedding_type, &json_schema_type, &response_format_type,
 	&alternative_type, &token_prob_type, &top_logprob_type, &logprob_type, &admin_type, NULL };
 

@@ -8,7 +8,7 @@
 /* Types that clients see: the ones with a "-doc" rule. */
 static int is_document(const char *name)
 {
-	static const char *const names[] = { "turn", "usage", "receipt", "submit", "cancel", "admin", "presence", "answer",
+	static const char *const names[] = { "turn", "usage", "candidate", "receipt", "submit", "cancel", "admin", "presence", "answer",
 		"embedding", "json-schema", "response-format", "logprob", "top-logprob" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -29,6 +29,20 @@ static void keep(struct rig *r, struct span *s)
 	r->n_memory++;
 }
 
+static void keep_candidates(struct rig *r, struct receipt *t)
+{
+	struct span list = span_mem(t->candidates, t->n_candidates * sizeof(t->candidates[0]));
+	struct route_candidate *copy;
+
+	keep(r, &list);
+	copy = (struct route_candidate *)(uintptr_t)list.p;
+	for (size_t i = 0; i < t->n_candidates; i++) {
+		keep(r, &copy[i].agent);
+		keep(r, &copy[i].reason);
+	}
+	t->candidates = copy;
+}
+
 static void keep_act(struct rig *r, const struct hub_action *from)
 {
 	struct hub_action *a = &r->acts[r->n++];
@@ -77,6 +91,7 @@ static void keep_act(struct rig *r, const struct hub_action *from)
 		keep(r, &a->answer.receipt.agent);
 		keep(r, &a->answer.receipt.route);
 		keep(r, &a->answer.receipt.continuity);
+		keep_candidates(r, &a->answer.receipt);
 		break;
 	case HUB_ACT_LOG: keep(r, &a->text); break;
 	default: break;

@@ -474,3 +474,75 @@ Test(hub_route, when_nobody_can_the_client_hears_why_in_the_agents_words)
 	cr_assert_eq(span_copy(a->answer.message, text, sizeof(text)), 0);
 	cr_assert_not_null(strstr(text, "the model is failed on box-7: it needs 900 MiB: lower context"), "%s", text);
 }
+
+/* ---- receipts ---- */
+
+static void refuses(const char *id)
+{
+	rig_status(&r, id, 1, 1, AGENT_DRAINING);
+}
+
+Test(hub_route, a_receipt_tells_who_else_could_have_had_the_job_and_why_others_could_not)
+{
+	static const char *const reasons[][2] = { { "a", "chosen" }, { "b", "outranked" }, { "c", "draining" },
+		{ "d", "label_missing" } };
+	struct span label = SPAN("zone=eu");
+	struct submit s = rig_request("", false);
+	const struct receipt *t;
+	const char *job;
+
+	for (size_t i = 0; i < 3; i++)
+		rig_register(&r, labelled(reasons[i][0], &label, 1));
+	rig_agent(&r, "d", 1, 1, 1);
+	refuses("c");
+	s.require = &label;
+	s.n_require = 1;
+	job = rig_submit(&r, s);
+	finish("a", job);
+	t = &rig_answer(&r, ANSWER_DONE)->answer.receipt;
+	cr_assert_eq(t->n_candidates, 4);
+	for (size_t i = 0; i < 4; i++) {
+		cr_assert(span_is(t->candidates[i].agent, reasons[i][0]), "candidate %zu", i);
+		cr_assert(span_is(t->candidates[i].reason, reasons[i][1]), "%.*s", SPAN_FMT(t->candidates[i].reason));
+	}
+	cr_assert_gt(t->candidates[0].expected_ms, 0);
+	cr_assert_eq(t->candidates[0].expected_ms, t->expected_ms);
+	cr_assert_eq(t->cached_tokens, 2);
+	cr_assert(span_is(t->route, "least_loaded"));
+}
+
+Test(hub_route, a_receipt_stays_short_in_a_big_fleet)
+{
+	static char ids[50][8];
+	const char *job;
+
+	for (size_t i = 0; i < 50; i++) {
+		ids[i][0] = (char)('a' + i / 10);
+		ids[i][1] = (char)('0' + i % 10);
+		rig_agent(&r, ids[i], 1, 1, 1);
+	}
+	job = rig_submit(&r, rig_request("", false));
+	finish("a0", job);
+	cr_assert_eq(rig_answer(&r, ANSWER_DONE)->answer.receipt.n_candidates, 5);
+}
+
+Test(hub_route, a_job_may_name_its_policy_and_so_may_the_configuration_for_a_model)
+{
+	static char model[] = "m";
+	static const struct hub_model_policy in_turn = { .model = model, .policy = HUB_ROUND_ROBIN };
+	struct hub_config c = rig_config();
+	struct submit s = rig_request("", false);
+
+	c.policies = &in_turn;
+	c.n_policies = 1;
+	rig_init(&r, &c);
+	rig_agent(&r, "a", 1, 1, 2);
+	rig_agent(&r, "b", 1, 1, 8);
+	cr_assert_str_eq(goes_to(s), "a");
+	cr_assert_str_eq(goes_to(s), "b");
+	cr_assert_str_eq(goes_to(s), "a", "in turn");
+	s.policy = HUB_LEAST_LOADED;
+	msg_set(&s, SUBMIT_POLICY);
+	for (int i = 0; i < 4; i++)
+		cr_assert_str_eq(goes_to(s), "b");
+}
