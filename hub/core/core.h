@@ -114,6 +114,7 @@ struct hold { /* one agent lists one model */
 	uint64_t turn;                 /* when it was chosen last, counted by the model */
 	uint64_t ready_ms, cold_ms;    /* since when it is loaded; since when a job waits for that; 0: not */
 	struct rates rates;
+	double read_until_ms; /* when prompts given to it will have been read */
 };
 
 enum life { LIFE_OFFLINE, LIFE_ONLINE, LIFE_SUSPECT };
@@ -533,6 +534,7 @@ double cost_expected_ms(const struct hub *h, const struct ask *ask, const struct
 double cost_score(const struct hub *h, const struct ask *ask, const struct hold *o, double expected_ms);
 bool cost_is_metered(const struct agent *a);
 unsigned cost_class(const struct hub *h, const struct hold *o); /* of a usual job of the model */
+void cost_given(struct hub *h, struct job *j, struct hold *o);   /* it is about to get that job */
 
 /* ---- rates.c ---- */
 

@@ -1,7 +1,7 @@
 /* cost.c - how long a job would take on an agent.
  *
- * Expected milliseconds to its last token = wait for a slot + load of the model if it is not
- * loaded + prompt tokens not computed there yet / prefill rate + tokens of the answer / decode
+ * Expected milliseconds to its last token = wait for a slot and for prompts that are read
+ * before it + load of the model if it is not loaded + prompt tokens not computed there yet / prefill rate + tokens of the answer / decode
  * rate, each from rates.c.  That is what receipts tell.
  *
  * Policy cost compares that time times what speaks against the agent: heat, battery, a metered
@@ -71,6 +71,19 @@ static double prefill_ms(const struct hub *h, const struct ask *ask, const struc
 	return cached < ask->prompt ? (ask->prompt - cached) * rates_prefill_ms(o) : 0;
 }
 
+/* An engine reads prompts one after the other, also while it has slots: so long for those it was given. */
+static double reading_ms(const struct hub *h, const struct hold *o)
+{
+	return o->read_until_ms > (double)h->now_ms ? o->read_until_ms - (double)h->now_ms : 0;
+}
+
+void cost_given(struct hub *h, struct job *j, struct hold *o)
+{
+	struct ask ask = cost_ask(h, j);
+
+	o->read_until_ms = (double)h->now_ms + reading_ms(h, o) + prefill_ms(h, &ask, o);
+}
+
 double cost_first_ms(const struct hub *h, const struct ask *ask, const struct hold *o)
 {
 	double prefill = o->rates.n_prefill > 0 ? prefill_ms(h, ask, o) : 0; /* nobody is refused for a guess */
@@ -81,8 +94,9 @@ double cost_first_ms(const struct hub *h, const struct ask *ask, const struct ho
 double cost_expected_ms(const struct hub *h, const struct ask *ask, const struct hold *o)
 {
 	double decode = ask->output > 0 ? ask->output * rates_decode_ms(o, (double)o->agent->n_jobs) : 0;
+	double wait = wait_ms(o) + (ask->j != NULL ? reading_ms(h, o) : 0); /* passes: no matter of a class */
 
-	return HOP_MS + wait_ms(o) + load_left_ms(h, o) + prefill_ms(h, ask, o) + decode;
+	return HOP_MS + wait + load_left_ms(h, o) + prefill_ms(h, ask, o) + decode;
 }
 
 /* ---- what speaks against it ---- */

@@ -157,6 +157,7 @@ static void inherit(const struct hub *h, const struct agent *a, struct hold *o)
 		return;
 	}
 	o->rates = old->rates;
+	o->read_until_ms = old->read_until_ms;
 	o->ready_ms = !is_ready ? 0 : old->ready_ms > 0 ? old->ready_ms : h->now_ms;
 	o->cold_ms = is_ready ? 0 : old->cold_ms;
 }

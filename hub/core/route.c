@@ -350,6 +350,7 @@ static void give(struct hub *h, struct look *l, struct job *j, struct hold *o)
 	j->began_load = !is_ready && o->cold_ms == 0;
 	if (j->began_load)
 		o->cold_ms = h->now_ms;
+	cost_given(h, j, o);
 	attempt_begin(h, j, o->agent, why);
 }
 
