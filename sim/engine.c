@@ -145,6 +145,10 @@ static void look_again(struct world *w, struct box *b, size_t i)
 {
 	struct engine *e = &b->engines[i];
 	double us = e->n_active > 0 ? next_in(b, e) : INFINITY;
+	struct run *prompt = oldest_prompt(e);
+
+	if (prompt != NULL && prompt->read_at == 0)
+		prompt->read_at = w->now;
 
 	if (us == INFINITY)
 		return;
@@ -274,9 +278,12 @@ static void say_done(struct world *w, struct box *b, size_t i, struct run *r, en
 		.index = r->made,
 		.finish = finish,
 		.usage = { .prompt_tokens = r->prompt, .cached_tokens = r->cached, .completion_tokens = r->made },
-		.timings = { .prefill_us = (r->decode_at > 0 ? r->decode_at : w->now) - r->at,
+		.timings = { .wait_us = r->read_at - r->at,
+			.prefill_us = (r->decode_at > 0 ? r->decode_at : w->now) - r->read_at,
 			.decode_us = r->decode_at > 0 ? w->now - r->decode_at : 0 } };
 
+	if (r->read_at == 0)
+		m.timings = (struct timings){ .wait_us = w->now - r->at };
 	s->is_busy = false;
 	s->used = w->now;
 	s->n = r->is_decoding ? r->prompt + r->made : s->n;

@@ -245,7 +245,9 @@ static void begin_trace(struct world *w)
 void load_begin(struct world *w)
 {
 	const struct settings *s = w->set;
-	double prompt = (double)(s->prompt + s->system) + s->long_share * (LONG_LEAST + LONG_MOST) / 2;
+	/* Lengths of conversations have no memory: before any turn lie turns - 1, on average. */
+	double before = (double)(s->turns - 1) * (double)(s->prompt + s->output);
+	double prompt = (double)(s->prompt + s->system) + before + s->long_share * (LONG_LEAST + LONG_MOST) / 2;
 
 	w->now += SETTLE_US;
 	w->begin = w->now;

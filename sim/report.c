@@ -171,6 +171,7 @@ void report_run(const struct settings *s, const char *policy, struct figures_of_
 	put("messages a job", "messages_per_job", "", 2, share((double)f->messages, (double)f->asked));
 	if (s->is_timing) {
 		put("wall seconds", "wall_s", "s", 2, f->wall_s);
+		put("CPU seconds", "cpu_s", "s", 2, f->cpu_s);
 		put("jobs a wall second", "jobs_per_wall_s", "", 0, share((double)f->asked, f->wall_s));
 		put("hub bytes an agent", "hub_bytes_per_agent", "", 0, f->bytes_agent);
 		put("hub bytes a session", "hub_bytes_per_session", "", 0, f->bytes_session);

@@ -147,7 +147,7 @@ struct figures_of_run {
 	double busy_slot_us, slot_us; /* slots in use; that there are */
 	struct user_window *users;
 	double jain, jain_weight;
-	double wall_s;
+	double wall_s, cpu_s;
 	double bytes_agent, bytes_session;
 };
 
@@ -169,7 +169,7 @@ struct seq { /* a place of an engine's KV cache, and what it holds */
 
 struct run {
 	uint64_t number; /* 0: free */
-	uint64_t order, at, decode_at;
+	uint64_t order, at, read_at, decode_at; /* it came; its prompt was begun; its first token; 0: not yet */
 	uint32_t job, seq, prompt, cached, made, target; /* made: tokens of the answer so far, the prefix included */
 	double left;                                     /* tokens of the prompt not computed yet */
 	double due;                                      /* where of engine.pace its next message is */
