@@ -545,37 +545,38 @@ Test(hub_route, a_job_may_name_its_policy_and_so_may_the_configuration_for_a_mod
 	msg_set(&s, SUBMIT_POLICY);
 	for (int i = 0; i < 4; i++)
 		cr_assert_str_eq(goes_to(s), "b");
+}
 
-	/* ---- prompts that are read one after the other ---- */
+/* ---- prompts that are read one after the other ---- */
 
-	static struct model_info measured(uint64_t prefill, uint64_t decode)
-	{
-		struct model_info m = info("m", MODEL_READY, 8);
+static struct model_info measured(uint64_t prefill, uint64_t decode)
+{
+	struct model_info m = info("m", MODEL_READY, 8);
 
-		m.prefill_milli = prefill * 1000;
-		m.decode_milli = decode * 1000;
-		return m;
-	}
+	m.prefill_milli = prefill * 1000;
+	m.decode_milli = decode * 1000;
+	return m;
+}
 
-	static const char *goes_to_with(size_t prompt_bytes)
-	{
-		static char text[200000];
-		struct submit s = rig_request("", false);
+static const char *goes_to_with(size_t prompt_bytes)
+{
+	static char text[200000];
+	struct submit s = rig_request("", false);
 
-		memset(text, 'x', sizeof(text));
-		s.prompt = span_mem(text, prompt_bytes);
-		return goes_to(s);
-	}
+	memset(text, 'x', sizeof(text));
+	s.prompt = span_mem(text, prompt_bytes);
+	return goes_to(s);
+}
 
-	Test(hub_route, a_job_keeps_clear_of_an_agent_that_has_a_long_prompt_to_read)
-	{
-		const struct model_info fast = measured(1000, 50), slow = measured(400, 20);
+Test(hub_route, a_job_keeps_clear_of_an_agent_that_has_a_long_prompt_to_read)
+{
+	const struct model_info fast = measured(1000, 50), slow = measured(400, 20);
 
-		init_policy(HUB_COST);
-		agent_with("fast", 1, 8, &fast, 1);
-		agent_with("slow", 1, 8, &slow, 1);
-		cr_assert_str_eq(goes_to_with(400), "fast");
-		cr_assert_str_eq(goes_to_with(400), "fast", "it has slots, and the first prompt was short");
-		cr_assert_str_eq(goes_to_with(200000), "fast", "it takes 50 s, on the other 125");
-		cr_assert_str_eq(goes_to_with(400), "slow", "and not behind that");
-	}
+	init_policy(HUB_COST);
+	agent_with("fast", 1, 8, &fast, 1);
+	agent_with("slow", 1, 8, &slow, 1);
+	cr_assert_str_eq(goes_to_with(400), "fast");
+	cr_assert_str_eq(goes_to_with(400), "fast", "it has slots, and the first prompt was short");
+	cr_assert_str_eq(goes_to_with(200000), "fast", "it takes 50 s, on the other 125");
+	cr_assert_str_eq(goes_to_with(400), "slow", "and not behind that");
+}
