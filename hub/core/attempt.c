@@ -432,6 +432,7 @@ static void on_altered(struct hub *h, struct job *j)
 	j->n_ids = j->first_id;
 	j->text.n = j->first_byte;
 	j->probs.n = j->first_prob;
+	journal_take_back(h, j);
 	attempt_failed(h, j, CODE_CHECKSUM_MISMATCH, SPAN_NONE);
 }
 

@@ -327,6 +327,7 @@ struct hub {
 	struct list live, ended, persisting, telling;
 	size_t n_live, n_ended, bytes;
 	bool is_journal_full, has_retold;
+	uint64_t settle_until_ms; /* after a restart: who has not announced itself yet may still do so */
 	struct buf record; /* to encode into */
 	uint64_t persist_seq, last_rank, last_number;
 	/* operators */
@@ -487,6 +488,7 @@ bool journal_is_noted(const struct hub *h, const struct job *j);
 void journal_go_ahead(struct hub *h, struct job *j);
 void journal_body(struct hub *h, const struct job *j, struct hub_record *r);
 void journal_rest(struct hub *h, struct job *j);      /* tokens that are in no record yet */
+void journal_take_back(struct hub *h, struct job *j); /* its tokens were cut */
 void journal_show(struct hub *h, struct job *j);      /* what has come, to the client: when it is safe */
 bool journal_end(struct hub *h, struct job *j);       /* true: the client is told later */
 bool journal_took_over(struct hub *h, struct job *j); /* as above, of a new address */

@@ -111,14 +111,15 @@ static int put_end(struct hub *h, const struct job *j)
 		.n_ids = j->n_ids,
 		.is_embedding = j->is_embedding,
 		.total_ms = j->ended_ms - j->submitted_ms,
+		.text = buf_span(&j->text),
+		.probs = buf_span(&j->probs),
+		.shown_ids = j->shown.id,
+		.shown_text = j->shown.byte,
+		.shown_probs = j->shown.prob,
 	};
 	int rc;
 
 	act_fill_end(j, &a);
-	if (a.type == ANSWER_DONE) {
-		m.text = a.text;
-		m.probs = j->is_embedding ? a.vectors : a.probs;
-	}
 	a.text = a.probs = a.vectors = SPAN_NONE;
 	buf_reset(&h->scratch);
 	rc = msg_encode(&answer_type, &a, MSG_KEYS_INT, &h->scratch);
@@ -205,8 +206,6 @@ static uint64_t write_tokens(struct hub *h, struct job *j)
 {
 	uint64_t seq;
 
-	if (j->kept.id > j->n_ids) /* the last attempt's part was thrown away */
-		j->kept = (struct mark){ j->first_id, j->first_byte, j->first_prob };
 	if (j->kept.id == j->n_ids)
 		return 0;
 	seq = act_persist(h, HUB_PERSIST_TOKENS, j);
@@ -220,6 +219,15 @@ void journal_rest(struct hub *h, struct job *j)
 
 	if (seq != 0 && j->tell_seq != 0)
 		wait_for(h, j, seq); /* tell() shows all that is in records */
+}
+
+/* What came of this attempt is thrown away; nobody was shown any of it. */
+void journal_take_back(struct hub *h, struct job *j)
+{
+	if (j->kept.id <= j->n_ids)
+		return;
+	j->kept = journal_mark(j);
+	(void)act_persist(h, HUB_PERSIST_TOKENS, j); /* none, from there on */
 }
 
 void journal_show(struct hub *h, struct job *j)

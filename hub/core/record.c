@@ -77,6 +77,9 @@ static const struct msg_field end_fields[] = {
 	MSG_F_UINT(T, n_ids, 11, 0, PROTO_MAX_TOKENS),
 	MSG_F_BOOL(T, is_embedding, 12, 0),
 	MSG_F_UINT(T, total_ms, 13, 0, ANY),
+	MSG_F_UINT(T, shown_ids, 14, 0, PROTO_MAX_TOKENS),
+	MSG_F_UINT(T, shown_text, 15, 0, PROTO_MAX_ANSWER),
+	MSG_F_UINT(T, shown_probs, 16, 0, RECORD_MAX),
 };
 #undef T
 const struct msg_type record_end_type = MSG_TYPE("record-end", struct record_end, end_fields);

@@ -60,6 +60,7 @@ struct record_end {
 	uint64_t n_ids;
 	bool is_embedding; /* probs are vectors */
 	uint64_t total_ms; /* from submission to end */
+	uint64_t shown_ids, shown_text, shown_probs; /* of a stream, when the end was written: the rest came with it */
 };
 
 extern const struct msg_type record_reply_type, record_submit_type, record_attempt_type, record_tokens_type, record_end_type;

@@ -166,7 +166,15 @@ static void restore_tokens(struct hub *h, struct job *j, const struct hub_record
 	struct record_tokens m;
 	uint32_t *ids;
 
-	if (!decode(&record_tokens_type, r->body, arena, &m) || m.index != j->n_ids || m.n_ids > PROTO_MAX_TOKENS - j->n_ids)
+	if (!decode(&record_tokens_type, r->body, arena, &m))
+		return;
+	if (m.index == j->first_id && m.index < j->n_ids) { /* this attempt's part was thrown away */
+		j->n_ids = j->first_id;
+		j->text.n = j->first_byte;
+		j->probs.n = j->first_prob;
+		before = journal_mark(j);
+	}
+	if (m.index != j->n_ids || m.n_ids > PROTO_MAX_TOKENS - j->n_ids)
 		return;
 	if (j->n_ids + m.n_ids > j->cap_ids) {
 		size_t cap = j->cap_ids > 0 ? j->cap_ids : 64;
@@ -227,6 +235,10 @@ static bool fill_end(struct job *j, const struct record_end *m)
 	j->state = (enum hub_job_state)m->state;
 	j->is_embedding = m->is_embedding;
 	j->n_ids = m->n_ids;
+	if (m->shown_ids <= m->n_ids && m->shown_text <= m->text.n && m->shown_probs <= m->probs.n)
+		j->shown = (struct mark){ m->shown_ids, m->shown_text, m->shown_probs };
+	else
+		j->shown = journal_mark(j);
 	j->attempt = j->end->receipt.attempts;
 	j->finish = (enum finish)j->end->finish_reason;
 	if (j->end->code.n > 0 && code_by_name(j->end->code) != NULL)
@@ -350,12 +362,17 @@ void restore_link_up(struct hub *h)
 	if (h->has_retold)
 		return;
 	h->has_retold = true;
+	if (h->n_live + h->n_ended > 0)
+		h->settle_until_ms = h->now_ms + h->config.rejoin_ms;
 	LIST_EACH(l, &h->ended)
 	{
 		struct job *j = CONTAINER(l, struct job, all);
 
-		if (j->end != NULL && !j->is_told && !j->is_deaf)
-			act_end(h, j);
+		if (j->end == NULL || j->is_told || j->is_deaf)
+			continue;
+		if (j->stream)
+			act_tokens(h, j, journal_mark(j));
+		act_end(h, j);
 	}
 	LIST_EACH(l, &h->live)
 	{
@@ -379,6 +396,7 @@ static void rejoin(struct hub *h, struct job *j, struct agent *a)
 	j->asked_ms = j->tries = j->n_frames = 0;
 	j->begun_ms = h->now_ms;
 	j->has_token = j->n_ids > j->first_id;
+	poison_begin(h, j);
 	session_begun(h, j);
 	attempt_assign(h, j, a);
 	continuity_rejoined(h, j);
@@ -401,7 +419,12 @@ void restore_agent_up(struct hub *h, struct agent *a)
 
 		if (j->epoch == a->reg->epoch)
 			rejoin(h, j, a);
-		else if (j->epoch < a->reg->epoch)
+	}
+	LIST_EACH(l, &a->rejoin) /* when all that run there are counted */
+	{
+		struct job *j = CONTAINER(l, struct job, place);
+
+		if (j->epoch < a->reg->epoch)
 			restore_give_up(h, j);
 	}
 }

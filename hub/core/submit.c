@@ -170,6 +170,11 @@ static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
 		buf_addf(why, " %s", CONTAINER(it, struct model, all)->name);
 		return CODE_BAD_REQUEST;
 	}
+	if (m == NULL && h->now_ms < h->settle_until_ms) {
+		buf_addf(why, "the hub has just started and no agent with the model \"%.*s\" has announced itself yet: try again shortly",
+			SPAN_FMT(s->model));
+		return CODE_NO_AGENT;
+	}
 	if (m == NULL) {
 		buf_addf(why, "no agent has the model \"%.*s\"; /v1/models lists those there are", SPAN_FMT(s->model));
 		return CODE_MODEL_UNKNOWN;

@@ -4,7 +4,7 @@
 
 static const char *const fault_names[] = { "crash", "freeze", "cut", "half-open", "engine crash", "engine hang",
 	"engine stop", "engine nonsense", "engine forgets", "drain", "hub link", "broker", "hub pause", "slow crash",
-	"memory", "operator", "engine sick" };
+	"memory", "operator", "engine sick", "hub crash" };
 
 static unsigned some_of_all(struct sim *s)
 {
@@ -111,6 +111,9 @@ static void strike(struct sim *s, enum fault fault, size_t i)
 		sim_push(s, sim_between(s, 100, 3000), (struct future){ .type = F_BOX_MEMORY, .who = i });
 		break;
 	case FAULT_OPERATOR: operator_strikes(s, i); break;
+	case FAULT_HUB_CRASH:
+		s->crash_by = s->has_journal ? s->now + 1000 : 0; /* best while something is being written */
+		break;
 	case FAULT_ENGINE_SICK: b->sick_until[model] = s->now + sim_between(s, 500, 8000); break;
 	default: s->hub_paused_until = s->now + sim_between(s, 200, 4000); break;
 	}
@@ -141,6 +144,7 @@ void fault_stop(struct sim *s)
 	s->is_calm = true;
 	k->loss0 = k->loss1 = k->dup = k->late = k->corrupt = 0;
 	k->has_liar = false;
+	s->crash_by = 0;
 	for (size_t i = 0; i < s->n_boxes; i++)
 		for (size_t m = 0; m < SIM_MODELS; m++) {
 			s->boxes[i].sick_until[m] = 0;

@@ -10,6 +10,7 @@
  *   client.c  clients and what they must see
  *   sticky.c  conversations and who runs them
  *   operator.c what operators ask of the hub
+ *   notebook.c what the hub writes down, and its crashes
  *   fault.c   what goes wrong, and when it stops
  *   watch.c   counts failures, to hold the hub to its rules about them
  *   main.c    seeds, mutants, the report
@@ -39,6 +40,7 @@
 
 #include "agent.h"
 #include "hub.h"
+#include "record.h"
 #include "id.h"
 #include "rng.h"
 #include "topic.h"
@@ -70,6 +72,7 @@ enum fault {
 	FAULT_MEMORY,
 	FAULT_OPERATOR,
 	FAULT_ENGINE_SICK,
+	FAULT_HUB_CRASH,
 	FAULT_COUNT
 };
 
@@ -94,7 +97,8 @@ enum future_type {
 	F_TO_HUB,
 	F_TO_BOX,
 	F_TO_BROKER_WILL,
-	F_PERSISTED,
+	F_PERSISTED, /* gen: seq; who: life of the hub */
+	F_TOLD,      /* who: client job; gen: life of the hub */
 	F_NO_SUBSCRIBER,
 	F_HUB_UP,
 	F_HUB_WAKE,
@@ -205,6 +209,7 @@ struct view { /* one address a client gave */
 	unsigned n_ends, ends_due;
 	char text[SIM_MAX_TOKENS * 8];
 	size_t n_text;
+	size_t frame_ends[SIM_MAX_TOKENS + 1]; /* 1 + bytes of text before that index; 0: no frame ended there */
 };
 
 struct cjob {
@@ -240,8 +245,10 @@ struct home { /* of a conversation */
 };
 
 struct record { /* of the journal */
-	uint64_t seq, attempt;
-	char id[ID_LEN + 1];
+	struct hub_record r; /* with spans of its own */
+	uint64_t at, life;   /* life: of the hub */
+	size_t job;          /* the client's; SIZE_MAX: a value */
+	void *mem;
 };
 
 struct sim {
@@ -252,14 +259,17 @@ struct sim {
 	size_t n_heap, cap_heap;
 	struct hub *hub;
 	bool is_hub_linked, is_calm;
-	uint64_t hub_gen, hub_paused_until, persist_delay, lost_seen, steps;
+	uint64_t hub_gen, hub_paused_until, persist_delay, lost_seen, rejoined_seen, steps;
 	struct box boxes[SIM_MAX_BOXES];
 	size_t n_boxes;
 	struct cjob jobs[SIM_MAX_JOBS];
 	size_t n_jobs, n_open;
-	struct record records[2048];
-	size_t n_records;
-	uint64_t safe_seq;
+	struct record *records;
+	size_t n_records, cap_records;
+	uint64_t safe_seq, hub_life; /* safe: of this life of the hub; all of those before is */
+	bool has_journal;
+	uint64_t crash_by; /* the hub is to crash until then; 0: it is not */
+	unsigned n_hub_crashes;
 	struct home homes[SIM_SESSIONS * SIM_MODELS];
 	uint64_t extra_credit, max_sessions, session_ttl_ms;
 	unsigned answers_due; /* to the operator */
@@ -281,6 +291,7 @@ uint64_t sim_between(struct sim *s, uint64_t low, uint64_t high);
 void sim_to_hub(struct sim *s, size_t who, enum topic_kind kind, const struct msg_type *t, const void *m, unsigned qos);
 void sim_feed_hub(struct sim *s, const struct hub_event *ev);
 void sim_hub_link(struct sim *s, bool is_up);
+void sim_hub_begin(struct sim *s);
 size_t sim_job_of(const struct sim *s, struct span hub_id); /* SIZE_MAX: none */
 
 /* box.c */
@@ -328,6 +339,7 @@ void sticky_check(struct sim *s);
 
 /* client.c */
 void client_init(struct sim *s);
+void client_hub_crashed(struct sim *s); /* what it says next may be what it said before */
 void client_future(struct sim *s, struct future *f);
 void client_not_heard(struct sim *s, size_t i); /* a submit found no hub */
 void client_submit_arrives(struct sim *s, struct future *f);
@@ -348,6 +360,14 @@ void watch_recorded(struct sim *s, struct span id, uint64_t attempt);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
 bool watch_has_suspects(const struct sim *s, size_t model); /* jobs that have to run alone */
 void watch_done(struct sim *s, size_t job, const struct answer *a);
+
+/* notebook.c */
+void notebook_keep(struct sim *s, const struct hub_record *r);
+bool notebook_has(const struct sim *s, struct span id, enum hub_persist_kind kind, uint64_t attempt); /* safely */
+void notebook_safe(struct sim *s, uint64_t seq);
+void notebook_tempt(struct sim *s); /* after each turn: is this the moment to crash */
+void notebook_crash(struct sim *s); /* the hub dies, and starts again with what was written */
+void notebook_fini(struct sim *s);
 
 /* fault.c */
 void fault_plan(struct sim *s);

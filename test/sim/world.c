@@ -194,14 +194,6 @@ size_t sim_job_of(const struct sim *s, struct span hub_id)
 	return SIZE_MAX;
 }
 
-static bool is_safe(const struct sim *s, struct span id, uint64_t attempt)
-{
-	for (size_t i = 0; i < s->n_records; i++)
-		if (s->records[i].attempt == attempt && s->records[i].seq <= s->safe_seq && span_is(id, s->records[i].id))
-			return true;
-	return false;
-}
-
 static void dispatched(struct sim *s, const struct hub_action *act)
 {
 	size_t i = chain_job(act->job.prompt);
@@ -215,8 +207,8 @@ static void dispatched(struct sim *s, const struct hub_action *act)
 	if (act->job.attempt > j->attempts)
 		j->attempts = act->job.attempt;
 	/* The record of an attempt stands for the second one beside it, too. */
-	if (!is_safe(s, act->job.job, act->job.attempt) &&
-		!(s->knobs.has_hedges && is_safe(s, act->job.job, act->job.attempt - 1)))
+	if (!notebook_has(s, act->job.job, HUB_PERSIST_ATTEMPT, act->job.attempt) &&
+		!(s->knobs.has_hedges && notebook_has(s, act->job.job, HUB_PERSIST_ATTEMPT, act->job.attempt - 1)))
 		sim_violation(s, "attempt %u of job %zu went out before it was recorded", (unsigned)act->job.attempt, i);
 	to_box(s, act->agent, TOPIC_AGENT_JOBS, &job_type, &act->job, 1);
 }
@@ -224,24 +216,13 @@ static void dispatched(struct sim *s, const struct hub_action *act)
 /* The journal: what is asked to be recorded is safe a while later, with all before it. */
 static void persist(struct sim *s, const struct hub_action *act)
 {
-	struct record *r = &s->records[s->n_records];
-
-	if (act->persist.kind == HUB_PERSIST_END)
-		return;
 	if (act->persist.kind == HUB_PERSIST_ATTEMPT)
 		watch_recorded(s, act->persist.job, act->persist.attempt);
 	if (act->persist.kind == HUB_PERSIST_ATTEMPT)
 		sticky_begun(s, act->persist.job);
-	if (s->n_records == sizeof(s->records) / sizeof(s->records[0])) {
-		sim_violation(s, "more attempts than the world can count");
-		return;
-	}
-	s->n_records++;
-	r->seq = act->persist.seq;
-	r->attempt = act->persist.kind == HUB_PERSIST_ATTEMPT ? act->persist.attempt : 0;
-	(void)span_copy(act->persist.job, r->id, sizeof(r->id));
+	notebook_keep(s, &act->persist);
 	sim_push(s, s->persist_delay > 0 ? sim_between(s, 0, s->persist_delay) : 0,
-		(struct future){ .type = F_PERSISTED, .gen = r->seq });
+		(struct future){ .type = F_PERSISTED, .gen = act->persist.seq, .who = s->hub_life });
 }
 
 static const char *act_name(const struct hub_action *a)
@@ -376,6 +357,12 @@ void sim_feed_hub(struct sim *s, const struct hub_event *ev)
 	const struct hub_action *acts;
 	size_t n = hub_step(s->hub, s->now, ev, &acts);
 
+	if (hub_counters(s->hub)->jobs_rejoined != s->rejoined_seen) { /* agents have work that they were given before a crash */
+		memset(s->homes, 0, sizeof(s->homes));
+		for (size_t i = 0; i < s->n_boxes; i++)
+			s->boxes[i].is_shut = false;
+	}
+	s->rejoined_seen = hub_counters(s->hub)->jobs_rejoined;
 	hub_acts(s, acts, n);
 	if (ev->type == HUB_EV_REGISTRATION || ev->type == HUB_EV_STATUS ||
 		hub_counters(s->hub)->agents_lost != s->lost_seen) {
@@ -442,9 +429,11 @@ static void to_hub_arrives(struct sim *s, struct future *f)
 	sim_feed_hub(s, &ev);
 }
 
-static void persisted(struct sim *s, uint64_t seq)
+static void persisted(struct sim *s, uint64_t seq, uint64_t life)
 {
-	s->safe_seq = seq > s->safe_seq ? seq : s->safe_seq;
+	if (life != s->hub_life)
+		return;
+	notebook_safe(s, seq);
 	sim_feed_hub(s, &(struct hub_event){ .type = HUB_EV_PERSISTED, .seq = seq });
 }
 
@@ -498,7 +487,11 @@ static void happen(struct sim *s, struct future *f)
 			sim_feed_hub(s,
 				&(struct hub_event){ .type = HUB_EV_NO_SUBSCRIBER, .agent = span_of(s->boxes[f->who].id) });
 		break;
-	case F_PERSISTED: persisted(s, f->gen); break;
+	case F_PERSISTED: persisted(s, f->gen, f->who); break;
+	case F_TOLD:
+		if (f->gen == s->hub_life)
+			sim_feed_hub(s, &(struct hub_event){ .type = HUB_EV_TOLD, .job = span_of(s->jobs[f->who].hub_id) });
+		break;
 	case F_HUB_UP:
 		if (!s->is_hub_linked)
 			sim_hub_link(s, true);
@@ -552,14 +545,18 @@ static void turn(struct sim *s)
 		happen(s, &f);
 		free(f.bytes);
 	}
+	notebook_tempt(s);
 }
 
-static void hub_begin(struct sim *s)
+void sim_hub_begin(struct sim *s)
 {
 	struct hub_config c;
 
 	hub_config_defaults(&c);
 	c.seed = s->seed;
+	c.epoch = ++s->hub_life;
+	c.journal = s->has_journal ? HUB_JOURNAL_SYNC : HUB_JOURNAL_OFF;
+	c.rejoin_ms = 5000;
 	c.policy = s->seed % HUB_POLICY_COUNT;
 	c.attempts_max = 8;
 	c.accept_timeout_ms = 400;
@@ -601,10 +598,11 @@ bool sim_run(struct sim *s)
 	s->arena = (struct arena){ .p = malloc(ARENA_SIZE), .cap = ARENA_SIZE };
 	if (s->arena.p == NULL)
 		abort();
-	s->persist_delay = s->seed % 3 == 0 ? 40 : 0;
+	s->has_journal = s->seed / 2 % 3 != 0;
+	s->persist_delay = s->seed % 3 == 0 ? 40 : s->has_journal ? s->seed % 3 * 5 : 0;
 	s->n_boxes = sim_between(s, 1, SIM_MAX_BOXES);
 	fault_plan(s);
-	hub_begin(s);
+	sim_hub_begin(s);
 	for (size_t i = 0; i < s->n_boxes; i++)
 		box_init(s, i);
 	sim_hub_link(s, true);
@@ -628,5 +626,6 @@ void sim_fini(struct sim *s)
 	for (size_t i = 0; i < s->n_boxes; i++)
 		box_fini(&s->boxes[i]);
 	s->hub = hub_free(s->hub);
+	notebook_fini(s);
 	free(s->arena.p);
 }
