@@ -173,6 +173,8 @@ static void take_jobs(struct hub *h, struct agent *a)
 {
 	while (!list_empty(&a->hedges))
 		hedge_drop(h, CONTAINER(a->hedges.next, struct hedge, place)->job, true);
+	while (!list_empty(&a->hedges))
+		hedge_drop(h, CONTAINER(a->hedges.next, struct hedge, place)->job, true);
 	while (!list_empty(&a->jobs)) {
 		struct job *j = CONTAINER(a->jobs.next, struct job, place);
 

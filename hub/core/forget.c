@@ -19,6 +19,8 @@ static void name_agents(const struct list *jobs)
 			j->avoid->is_named = true;
 		if (j->awaits != NULL)
 			j->awaits->is_named = true;
+		if (j->hedge != NULL)
+			j->hedge->agent->is_named = true;
 	}
 }
 
