@@ -18,6 +18,24 @@ _Static_assert(sizeof(enum hub_policy) == sizeof(unsigned), "an enum option is a
 	}
 #define MS(path_, m, min_, def_, help_) UINT(path_, m, min_, 3600 * 1000, def_, "ms", help_)
 
+#undef AT
+#define AT(m) offsetof(struct hub_user_limits, m)
+/* clang-format off */
+static const struct config_option user_options[] = {
+	{ .path = "name", .type = CONFIG_TEXT, .offset = AT(name), .min = 1, .max = PROTO_MAX_ID,
+	  .help = "as it logs in to the broker; http: all who come over HTTP" },
+	UINT("weight", weight, 1, 1000, "1", NULL, "share of the fleet, against 1 of others"),
+	UINT("requests_per_minute", requests_per_minute, 0, 1000000, "0", NULL, "0: any number"),
+	UINT("tokens_per_minute", tokens_per_minute, 0, 1000000000, "0", "tokens", "of prompts and answers; 0: any number"),
+	UINT("max_live", max_live, 0, 1000000, "0", NULL, "jobs that run or wait; 0: any number"),
+	UINT("max_waiting", max_waiting, 0, 1000000, "0", NULL, "jobs that wait; 0: as many as leave room for others"),
+};
+/* clang-format on */
+static const struct config_schema user_schema = { sizeof(struct hub_user_limits), user_options,
+	sizeof(user_options) / sizeof(user_options[0]) };
+#undef AT
+#define AT(m) offsetof(struct settings, m)
+
 /* clang-format off */
 static const struct config_option options[] = {
 	{ .path = "prefix", .type = CONFIG_TEXT, .offset = AT(prefix), .min = 1, .max = 128, .def = TOPIC_DEFAULT_PREFIX,
@@ -107,6 +125,18 @@ static const struct config_option options[] = {
 	MS("breaker.window_ms", core.breaker_window_ms, 1000, "60000", "how long an attempt counts"),
 	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
 	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
+
+	MS("fair.age_ms", core.age_ms, 0, "30000", "a waiting job rises by one priority each time it has waited so long; 0: never"),
+	UINT("fair.quantum", core.quantum, 1, 1 << 20, "1024", "tokens", "of work a user's jobs are given in one turn, times its weight"),
+	UINT("fair.max_users", core.max_users, 0, 1000000, "10000", NULL, "remembered while they have no jobs"),
+	UINT("fair.requests_per_minute", core.each.requests_per_minute, 0, 1000000, "0", NULL, "of each user; 0: any number"),
+	UINT("fair.tokens_per_minute", core.each.tokens_per_minute, 0, 1000000000, "0", "tokens",
+	     "of prompts and answers of each user; 0: any number"),
+	UINT("fair.max_live", core.each.max_live, 0, 1000000, "0", NULL, "jobs of each user that run or wait; 0: any number"),
+	UINT("fair.max_waiting", core.each.max_waiting, 0, 1000000, "0", NULL,
+	     "jobs of each user that wait; 0: as many as leave room for others"),
+	{ .path = "fair.users", .type = CONFIG_GROUPS, .offset = AT(core.users), .n_offset = AT(core.n_users), .max = 10000, .def = "",
+	  .groups = &user_schema, .help = "users with limits of their own, and none of those of all" },
 
 	{ .path = "journal.mode", .type = CONFIG_ENUM, .offset = AT(core.journal), .def = "sync", .names = hub_journal_names,
 	  .help = "sync: a stream's tokens are on disk before they are shown; async: a moment later; off: jobs end with the hub" },

@@ -58,6 +58,7 @@ void attempt_dispatch(struct hub *h, struct job *j)
 
 void attempt_assign(struct hub *h, struct job *j, struct agent *a)
 {
+	users_given(j, true);
 	models_job(a, j->model, true);
 	if (a->n_jobs++ == 0)
 		a->busy_ms = h->now_ms;
@@ -82,6 +83,7 @@ void attempt_reset(struct hub *h, struct job *j)
 
 void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *route)
 {
+	line_given(h, j);
 	jobs_unplace(h, j);
 	journal_rest(h, j);
 	j->state = HUB_JOB_DISPATCHED;

@@ -7,6 +7,8 @@
  *   models.c   which agent holds which model, and which of them have room
  *   submit.c   admission: is a request valid, known already, to be taken
  *   jobs.c     a job's life: states, queueing, cancel, its one end
+ *   line.c     in which order jobs wait
+ *   users.c    what each user may have, and has had
  *   route.c    which agent gets which job
  *   affinity.c which agent has computed how much of a prompt
  *   sessions.c conversations stay where they were computed
@@ -33,6 +35,7 @@
 #ifndef HUB_CORE_H
 #define HUB_CORE_H
 
+#include "fair.h"
 #include "hist.h"
 #include "hub.h"
 #include "id.h"
@@ -85,7 +88,7 @@ struct model { /* one name; goes when nobody holds it and no job asks for it */
 	struct rates rates;                /* over all agents */
 	double prompt_tokens, output_tokens, bytes_per_token; /* of a usual job */
 	unsigned n_usual;
-	struct list queue[PRIORITY_COUNT]; /* jobs waiting, by rank */
+	struct queue queue[PRIORITY_COUNT]; /* jobs waiting, the most urgent first */
 	size_t refs;
 	size_t n_able, n_coming; /* holds of routable agents: ready; loading or loadable */
 	size_t n_serving;        /* … that take jobs, if they have to load it first */
@@ -205,7 +208,12 @@ struct mark { /* a place in an answer */
 struct job {
 	struct node by_id, by_key, by_user, by_conn;
 	struct list all;     /* hub.live or hub.ended */
-	struct list place;   /* a model's queue, an agent's jobs or waiters, or none */
+	struct user *owner;  /* while live; NULL: no memory for it */
+	struct flow *flow;   /* NULL: it is in no queue */
+	unsigned level;      /* of the queue it is in */
+	uint64_t cost;       /* in expected tokens */
+	bool is_paid, is_charged, is_given; /* out of its user's buckets; of its turn; an agent has it */
+	struct list place;   /* a flow of a model's queue, an agent's jobs or waiters, or none */
 	struct list persist; /* hub.persisting */
 	struct list telling; /* hub.telling */
 	struct timer timer;
@@ -330,6 +338,13 @@ struct hub {
 	uint64_t settle_until_ms; /* after a restart: who has not announced itself yet may still do so */
 	struct buf record; /* to encode into */
 	uint64_t persist_seq, last_rank, last_number;
+	/* fairness */
+	struct table users, accounts;
+	struct list busy_users, idle_users;
+	size_t n_idle_users;
+	struct turns turns; /* at the whole queue */
+	uint64_t waiting[PRIORITY_COUNT]; /* jobs in queues, by level */
+	uint64_t refusals[HUB_REFUSAL_COUNT];
 	/* operators */
 	struct admin_entry admin_log[HUB_ADMIN_KEPT]; /* a ring: the next is written at n_admin modulo its size */
 	uint64_t n_admin;

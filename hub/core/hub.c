@@ -6,6 +6,7 @@
 #define LATE_MS 2000 /* a step so long after the time asked for: it was us who stood still */
 
 #define X(name, text) text,
+const char *const hub_refusal_names[] = { HUB_REFUSAL_LIST(X) NULL };
 const char *const hub_presence_names[] = { HUB_PRESENCE_LIST(X) NULL };
 const char *const hub_job_state_names[] = { HUB_JOB_STATE_LIST(X) NULL };
 const char *const hub_journal_names[] = { HUB_JOURNAL_LIST(X) NULL };
@@ -61,6 +62,9 @@ void hub_config_defaults(struct hub_config *c)
 		.breaker_window_ms = 60000,
 		.breaker_open_ms = 5000,
 		.breaker_open_max_ms = 300000,
+		.age_ms = 30000,
+		.quantum = 1024,
+		.max_users = 10000,
 		.max_bytes = (uint64_t)256 << 20,
 		.max_sessions = 50000,
 		.session_ttl_ms = 30 * 60 * 1000,
@@ -74,7 +78,7 @@ void hub_config_defaults(struct hub_config *c)
 static int tables_init(struct hub *h)
 {
 	struct table *all[] = { &h->agents, &h->models, &h->jobs, &h->by_key, &h->by_user, &h->by_conn, &h->sessions,
-		&h->caches, &h->prefixes };
+		&h->caches, &h->prefixes, &h->users, &h->accounts };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		int rc = table_init(all[i]);
@@ -95,7 +99,7 @@ static void sane(struct hub_config *c)
 {
 	uint64_t *at_least_one[] = { &c->attempts_max, &c->accept_timeout_ms, &c->accept_tries, &c->silence_ms,
 		&c->first_token_ms, &c->stall_ms, &c->ack_frames, &c->lease_suspect, &c->retry_min_ms,
-		&c->no_agent_wait_ms };
+		&c->no_agent_wait_ms, &c->quantum };
 
 	for (size_t i = 0; i < sizeof(at_least_one) / sizeof(at_least_one[0]); i++)
 		if (*at_least_one[i] == 0)
@@ -117,7 +121,7 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 	struct hub *h = calloc(1, sizeof(*h));
 	struct list *lists[] = { &h->fleet, &h->model_list, &h->recent, &h->offers, &h->live, &h->ended, &h->persisting,
 		&h->forgotten, &h->asking, &h->idle_sessions, &h->busy_sessions, &h->prefix_used, &h->breakers,
-		&h->telling };
+		&h->telling, &h->busy_users, &h->idle_users };
 	int rc;
 
 	if (h == NULL)
@@ -165,6 +169,7 @@ struct hub *hub_free(struct hub *h)
 	table_fini(&h->sessions);
 	table_fini(&h->caches);
 	table_fini(&h->prefixes);
+	users_fini(h);
 	table_fini(&h->agents);
 	table_fini(&h->models);
 	table_fini(&h->jobs);

@@ -43,6 +43,14 @@ struct hub_known_agent { /* one that is expected: shown before it has ever been 
 	bool metered;
 };
 
+struct hub_user_limits { /* 0: none; of one user, or of each that has none of its own */
+	char *name;
+	uint64_t weight;              /* share of the fleet, against other users' */
+	uint64_t requests_per_minute, tokens_per_minute;
+	uint64_t max_live;            /* jobs that run or wait */
+	uint64_t max_waiting;
+};
+
 struct hub_config { /* copied, but for the lists, which must outlive the hub; times in ms */
 	uint64_t seed, epoch;
 	enum hub_policy policy;
@@ -76,6 +84,12 @@ struct hub_config { /* copied, but for the lists, which must outlive the hub; ti
 	uint64_t breaker_percent;      /* … and how many of them failures */
 	uint64_t breaker_window_ms;
 	uint64_t breaker_open_ms, breaker_open_max_ms; /* the first time; doubles up to */
+	uint64_t age_ms;               /* a waiting job rises a priority after; 0: never */
+	uint64_t quantum;              /* tokens a user is served at once in its turn */
+	uint64_t max_users;            /* remembered without jobs */
+	struct hub_user_limits each;
+	struct hub_user_limits *users; /* not copied: must outlive the hub */
+	size_t n_users;
 	uint64_t max_bytes;            /* prompts and answers held, live and ended; 0: no bound */
 	uint64_t extra_credit;         /* jobs an agent may have beyond its slots */
 	uint64_t max_sessions, session_ttl_ms; /* remembered; unused so long they are forgotten */
@@ -106,6 +120,9 @@ enum hub_rule {
 	HUB_RULE_LOAD_CAP = 1 << 18,   /* sessions load no agent beyond its cap */
 	HUB_RULE_STICKY = 1 << 19,     /* a session stays while its agent can take it */
 	HUB_RULE_CACHE = 1 << 20,      /* … and the agent is what it was: no restart, no unload */
+	HUB_RULE_TURNS = 1 << 21,      /* users take turns */
+	HUB_RULE_AGING = 1 << 22,      /* who waits long rises */
+	HUB_RULE_LOOK = 1 << 23,       /* behind a job that does not fit are others */
 	HUB_RULE_BREAKER = 1 << 26,    /* an agent that fails at a model gets none of it for a while */
 	HUB_RULE_JOURNAL_DISPATCH = 1 << 11, /* an attempt is recorded before the agent hears of it */
 	HUB_RULE_JOURNAL_ACCEPT = 1 << 12, /* a job is recorded before it is said to be accepted */
@@ -449,6 +466,32 @@ struct hub_breaker_view { /* of an agent's model that has failed lately */
 
 void hub_each_breaker(const struct hub *h, void (*fn)(void *ctx, const struct hub_breaker_view *v), void *ctx);
 struct hub_breaker_view hub_breaker_of(const struct hub *h, struct span agent, struct span model);
+
+#define HUB_REFUSAL_LIST(X)                                                                                        \
+	X(INVALID, "invalid") X(CONFLICT, "conflict") X(NO_AGENT, "no_agent") X(MODEL_UNKNOWN, "model_unknown")     \
+	X(QUEUE, "queue") X(USER_QUEUE, "user_queue") X(USER_JOBS, "user_jobs") X(REQUESTS, "requests_per_minute") \
+	X(TOKENS, "tokens_per_minute") X(DEADLINE, "deadline") X(MEMORY, "memory")
+enum hub_refusal { /* why a request was not taken */
+#define X(name, text) HUB_REFUSAL_##name,
+	HUB_REFUSAL_LIST(X)
+#undef X
+	HUB_REFUSAL_COUNT
+};
+extern const char *const hub_refusal_names[];
+
+struct hub_user_view {
+	struct span user;
+	const struct hub_user_limits *limits;
+	uint64_t waiting, running;
+	uint64_t jobs, refused, tokens; /* since it was first seen, or seen again after long */
+	uint64_t recent_tokens;         /* of the last METER_MS or so */
+};
+
+/* Those with live jobs, then others, the last seen first. */
+void hub_each_user(const struct hub *h, void (*fn)(void *ctx, const struct hub_user_view *v), void *ctx);
+struct hub_waiting { uint64_t jobs[PRIORITY_COUNT]; }; /* for an agent, the most urgent first, as they have risen */
+struct hub_waiting hub_waiting(const struct hub *h);
+uint64_t hub_refusals(const struct hub *h, enum hub_refusal why);
 
 /* True while leases are frozen; *ret_why is a static sentence. */
 bool hub_is_blind(const struct hub *h, const char **ret_why);

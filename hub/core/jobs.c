@@ -79,7 +79,9 @@ void jobs_free(struct hub *h, struct job *j)
 		h->n_live--;
 	else
 		h->n_ended--;
+	users_leave(h, j);
 	list_del(&j->all);
+	line_remove(h, j);
 	list_del(&j->place);
 	list_del(&j->persist);
 	list_del(&j->telling);
@@ -136,12 +138,14 @@ void jobs_link(struct hub *h, struct job *j)
 	list_init(&j->place);
 	h->n_live++;
 	h->counters.queued++;
+	users_join(h, j);
 	jobs_weigh(h, j);
 }
 
 void jobs_add(struct hub *h, struct job *j)
 {
 	jobs_link(h, j);
+	users_take(j);
 	h->counters.jobs_submitted++;
 	jobs_await(h, j, HUB_PERSIST_SUBMIT);
 	if (!RULE(h, JOURNAL_ACCEPT))
@@ -153,28 +157,13 @@ void jobs_add(struct hub *h, struct job *j)
 
 /* ---- places ---- */
 
-/* Into its model's queue, in the order of submission: new jobs come last, jobs that
- * were under way already belong near the front. */
-static void queue_insert(struct job *j)
-{
-	struct list *q = &j->model->queue[j->priority], *at = j->attempt == 0 ? q->prev : q;
-
-	if (j->attempt == 0)
-		while (at != q && CONTAINER(at, struct job, place)->rank > j->rank)
-			at = at->prev;
-	else
-		while (at->next != q && CONTAINER(at->next, struct job, place)->rank < j->rank)
-			at = at->next;
-	list_add_after(at, &j->place);
-}
-
 void jobs_enqueue(struct hub *h, struct job *j)
 {
 	j->state = HUB_JOB_QUEUED;
 	j->recheck_ms = h->now_ms + h->config.no_agent_wait_ms;
 	j->is_resting = j->not_before_ms > h->now_ms;
 	if (!j->is_resting && !route_job(h, j)) {
-		queue_insert(j);
+		line_add(h, j);
 		poison_wait(h, j);
 	}
 	jobs_arm(h, j);
@@ -184,6 +173,8 @@ void jobs_unplace(struct hub *h, struct job *j)
 {
 	poison_release(h, j);
 	session_unwait(j);
+	line_remove(h, j);
+	users_given(j, false);
 	list_del(&j->place);
 	list_del(&j->persist);
 	j->persist_seq = 0;
@@ -266,6 +257,7 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	j->ended_ms = h->now_ms;
 	h->n_live--;
 	h->n_ended++;
+	users_leave(h, j);
 	list_del(&j->all);
 	list_add_tail(&h->ended, &j->all);
 	table_del(&h->by_user, &j->by_user);
@@ -387,6 +379,7 @@ static uint64_t job_next(const struct hub *h, const struct job *j)
 		at = earlier(at, j->await_until_ms);
 	if (j->avoid != NULL)
 		at = earlier(at, j->avoid_until_ms);
+	at = earlier(at, line_rise_ms(h, j));
 	if (j->kin_until_ms > 0)
 		at = earlier(at, j->kin_until_ms);
 	return earlier(at, j->recheck_ms);
@@ -446,6 +439,8 @@ static void queued_tick(struct hub *h, struct job *j)
 		if (route_job(h, j))
 			return;
 	}
+	if (h->now_ms >= line_rise_ms(h, j))
+		line_rise(h, j);
 	if (h->now_ms < j->recheck_ms)
 		return;
 	poison_wait(h, j);

@@ -56,7 +56,7 @@ struct model *models_get(struct hub *h, struct span name)
 	for (unsigned w = 0; w < WARMTH_COUNT; w++)
 		list_init(&m->rings[w]);
 	for (unsigned p = 0; p < PRIORITY_COUNT; p++)
-		list_init(&m->queue[p]);
+		line_init(&m->queue[p]);
 	for (unsigned i = 0; i < COST_CLASSES; i++)
 		list_init(&m->classes[i]);
 	for (unsigned t = 0; t < TIER_COUNT; t++)

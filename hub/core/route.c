@@ -377,8 +377,6 @@ bool route_job(struct hub *h, struct job *j)
 
 /* ---- an agent looks for a job ---- */
 
-static const enum priority by_rank[] = { PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
-
 static bool fits(const struct hub *h, struct job *j, const struct hold *o)
 {
 	struct ask ask = cost_ask(h, j);
@@ -393,42 +391,26 @@ bool route_fits(const struct hub *h, struct job *j, const struct agent *a)
 	return o != NULL && fits(h, j, o);
 }
 
-static struct job *first_fitting(const struct hub *h, const struct hold *o, size_t *ret_priority)
-{
-	for (size_t p = 0; p < PRIORITY_COUNT; p++) {
-		LIST_EACH(l, &o->model->queue[by_rank[p]])
-		{
-			struct job *j = CONTAINER(l, struct job, place);
-
-			if (!fits(h, j, o))
-				continue;
-			*ret_priority = p;
-			return j;
-		}
-	}
-	return NULL;
-}
-
 static bool offer(struct hub *h, struct agent *a)
 {
 	const struct option *better = NULL;
 	struct hold *best_hold = NULL;
 	struct look l;
 	struct job *best = NULL;
-	size_t best_priority = 0;
+	size_t best_level = 0;
 
 	for (size_t i = 0; i < a->n_holds; i++) {
 		struct hold *o = &a->holds[i];
-		size_t priority = 0;
-		struct job *j = list_empty(&o->ring) ? NULL : first_fitting(h, o, &priority);
+		size_t level = 0;
+		struct job *j = list_empty(&o->ring) ? NULL : line_first(h, o, &level);
 
 		if (j == NULL)
 			continue;
-		if (best != NULL && (priority > best_priority || (priority == best_priority && j->rank > best->rank)))
+		if (best != NULL && (level > best_level || (level == best_level && line_is_before(h, best, j))))
 			continue;
 		best = j;
 		best_hold = o;
-		best_priority = priority;
+		best_level = level;
 	}
 	if (best == NULL)
 		return false;
@@ -448,8 +430,8 @@ static bool offer_waiting(struct hub *h, struct agent *a)
 
 	if (j == NULL)
 		return false;
-	for (size_t p = 0; by_rank[p] != j->priority; p++)
-		if (!list_empty(&j->model->queue[by_rank[p]]))
+	for (size_t level = 0; level < line_level(h, j); level++)
+		if (j->model->queue[level].n > 0)
 			return false;
 	give(h, look_at_nobody(h, &l, j), j, session_hold(h, j));
 	return true;

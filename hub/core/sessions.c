@@ -265,7 +265,7 @@ bool session_wait(struct hub *h, struct job *j)
 	ms = patience_ms(h, j, o);
 	if (ms < WAIT_MIN_MS)
 		return false;
-	list_del(&j->place);
+	line_remove(h, j);
 	list_add_tail(&o->agent->waiters, &j->place);
 	o->agent->n_waiters++;
 	j->awaits = o->agent;

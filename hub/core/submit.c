@@ -10,13 +10,29 @@
 #include "sha256.h"
 
 #define RETRY_AFTER_MS 1000
+#define LOOK_HOLDS 64
 
-static void refuse(struct hub *h, const struct hub_event *ev, enum code code, struct buf *why)
+static enum hub_refusal usual_reason(enum code code)
+{
+	switch (code) {
+	case CODE_CONFLICT: return HUB_REFUSAL_CONFLICT;
+	case CODE_NO_AGENT: return HUB_REFUSAL_NO_AGENT;
+	case CODE_MODEL_UNKNOWN: return HUB_REFUSAL_MODEL_UNKNOWN;
+	case CODE_QUEUE_FULL: return HUB_REFUSAL_QUEUE;
+	case CODE_DEADLINE_EXCEEDED: return HUB_REFUSAL_DEADLINE;
+	case CODE_RESOURCE_LIMIT_EXCEEDED:
+	case CODE_JOURNAL_FULL: return HUB_REFUSAL_MEMORY;
+	default: return HUB_REFUSAL_INVALID;
+	}
+}
+
+static void refuse(struct hub *h, const struct hub_event *ev, enum code code, struct buf *why, const struct verdict *v)
 {
 	struct hub_action *act = act_new(h, HUB_ACT_ANSWER);
 	const struct submit *s = ev->submit;
 
 	h->counters.jobs_refused++;
+	h->refusals[v->reason < HUB_REFUSAL_COUNT ? v->reason : usual_reason(code)]++;
 	act->reply = ev->reply;
 	act->stream = s->stream;
 	act->answer.type = ANSWER_ERROR;
@@ -25,7 +41,7 @@ static void refuse(struct hub *h, const struct hub_event *ev, enum code code, st
 	act->answer.correlation = s->correlation;
 	act->answer.code = span_of(code_name(code));
 	act->answer.message = why->n > 0 ? buf_span(why) : span_of(code_info(code)->text);
-	act->answer.retry_after_ms = code_info(code)->retryable ? RETRY_AFTER_MS : 0;
+	act->answer.retry_after_ms = v->retry_ms > 0 ? v->retry_ms : code_info(code)->retryable ? RETRY_AFTER_MS : 0;
 	act_trash(h, why->p);
 }
 
@@ -151,8 +167,9 @@ static enum code check(const struct hub_event *ev, struct buf *why)
 
 /* ---- is there room ---- */
 
-static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
+static enum code admit(struct hub *h, const struct hub_event *ev, struct buf *why, struct verdict *v)
 {
+	const struct submit *s = ev->submit;
 	const struct model *m = models_asked(h, s->model);
 	const char *sentence;
 
@@ -185,9 +202,10 @@ static enum code admit(struct hub *h, const struct submit *s, struct buf *why)
 	}
 	if (h->n_live >= h->config.max_jobs || h->counters.queued >= h->config.queue_max) {
 		buf_addf(why, "%llu jobs are waiting already: try again later", (unsigned long long)h->counters.queued);
+		v->retry_ms = turns_next(&h->turns, h->now_ms);
 		return CODE_QUEUE_FULL;
 	}
-	return CODE_OK;
+	return users_admit(h, ev->user, line_cost(m, submit_prompt_bytes(s), s->n_input > 0 ? 1 : s->max_tokens), why, v);
 }
 
 /* ---- copies ---- */
@@ -262,7 +280,7 @@ static void repeated(struct hub *h, struct job *j, const struct hub_event *ev)
 
 	h->counters.jobs_repeated++;
 	if (!is_same_place && take_over(h, j, ev) < 0) {
-		refuse(h, ev, CODE_RESOURCE_LIMIT_EXCEEDED, &why);
+		refuse(h, ev, CODE_RESOURCE_LIMIT_EXCEEDED, &why, &(struct verdict){ HUB_REFUSAL_COUNT, 0 });
 		return;
 	}
 	if (!is_same_place && journal_took_over(h, j))
@@ -320,6 +338,30 @@ static int job_fill(struct hub *h, struct job *j, const struct hub_event *ev, st
 	return affinity_job(h, j);
 }
 
+/* Could any agent that is there bring a first token before the deadline if it had nothing else to
+ * do?  Only by what was measured, and for a big fleet by some of it. */
+static bool is_in_time(const struct hub *h, struct job *j)
+{
+	struct ask ask = cost_ask(h, j);
+	size_t n = 0, n_seen = 0;
+
+	if (ask.left_ms == UINT64_MAX)
+		return true;
+	LIST_EACH(l, &j->model->holds)
+	{
+		const struct hold *o = CONTAINER(l, struct hold, of_model);
+
+		if (n_seen++ == LOOK_HOLDS)
+			return true;
+		if (!o->agent->routable)
+			continue;
+		if (cost_first_ms(h, &ask, o) <= (double)ask.left_ms)
+			return true;
+		n++;
+	}
+	return n == 0;
+}
+
 /* Takes body. */
 static int job_new(struct hub *h, const struct hub_event *ev, struct submit *body, struct span bytes)
 {
@@ -328,7 +370,8 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 
 	if (j != NULL)
 		j->model = models_asked(h, body->model); /* admit() has found it */
-	if (j == NULL || (rc = job_fill(h, j, ev, body, bytes.n)) < 0 || (rc = timers_reserve(&h->timers)) < 0) {
+	if (j == NULL || (rc = job_fill(h, j, ev, body, bytes.n)) < 0 ||
+		(rc = is_in_time(h, j) ? 0 : ERR_STATE) < 0 || (rc = timers_reserve(&h->timers)) < 0) {
 		if (j != NULL)
 			free(j->reply.mem), free(j->cuts);
 		free(j);
@@ -350,16 +393,27 @@ static bool has_memory(struct hub *h, size_t bytes)
 	return h->config.max_bytes == 0 || h->bytes + bytes <= h->config.max_bytes;
 }
 
-static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why)
+static enum code take(struct hub *h, const struct hub_event *ev, struct buf *why, struct verdict *v)
 {
 	struct submit *body;
 	struct span bytes;
+	int rc;
 
 	if (!has_memory(h, sizeof(struct job) + submit_prompt_bytes(ev->submit) + ev->submit->grammar.n)) {
 		buf_addf(why, "the hub holds as many prompts and answers as it may: try again later");
+		*v = (struct verdict){ HUB_REFUSAL_MEMORY, turns_next(&h->turns, h->now_ms) };
 		return CODE_QUEUE_FULL;
 	}
-	if (submit_body_copy(h, ev->submit, &body, &bytes) < 0 || job_new(h, ev, body, bytes) < 0) {
+	rc = submit_body_copy(h, ev->submit, &body, &bytes);
+	if (rc == 0)
+		rc = job_new(h, ev, body, bytes);
+	if (rc == ERR_STATE) {
+		buf_addf(why,
+			"even on an agent at rest, reading the prompt takes longer than deadline_ms: give it more time, or a "
+			"shorter prompt");
+		return CODE_DEADLINE_EXCEEDED;
+	}
+	if (rc < 0) {
 		buf_addf(why, "the hub is out of memory: try again later");
 		return CODE_RESOURCE_LIMIT_EXCEEDED;
 	}
@@ -391,6 +445,7 @@ static struct job *find_known(struct hub *h, const struct hub_event *ev, enum co
 void submit_event(struct hub *h, const struct hub_event *ev)
 {
 	struct buf why = BUF_INIT(512);
+	struct verdict v = { .reason = HUB_REFUSAL_COUNT };
 	enum code code = check(ev, &why);
 	struct job *j = code == CODE_OK ? find_known(h, ev, &code) : NULL;
 
@@ -402,11 +457,11 @@ void submit_event(struct hub *h, const struct hub_event *ev)
 		return;
 	}
 	if (code == CODE_OK)
-		code = admit(h, ev->submit, &why);
+		code = admit(h, ev, &why, &v);
 	if (code == CODE_OK)
-		code = take(h, ev, &why);
+		code = take(h, ev, &why, &v);
 	if (code != CODE_OK)
-		refuse(h, ev, code, &why);
+		refuse(h, ev, code, &why, &v);
 	else
 		buf_fini(&why);
 }

@@ -310,9 +310,17 @@ static void see_end(struct sim *s, size_t job, struct view *v, const struct answ
 		s->n_open--;
 		s->n_done += a->type == ANSWER_DONE;
 		s->n_error += a->type == ANSWER_ERROR;
-	} else if (j->end_type != a->type || !span_eq(said, span_mem(j->end_text, j->n_end_text))) {
+	} else if (!j->is_too_late && (j->end_type != a->type || !span_eq(said, span_mem(j->end_text, j->n_end_text)))) {
 		sim_violation(s, "job %zu has two ends", job);
 	}
+}
+
+/* Nobody could have brought it in time.  What is still on its way may be taken all the same. */
+static void see_too_late(struct sim *s, struct cjob *j)
+{
+	s->n_open -= !j->is_ended;
+	s->n_error += !j->is_ended;
+	j->is_ended = j->is_given_up = j->is_too_late = true;
 }
 
 /* Refused before it was a job: to be tried again if that makes sense. */
@@ -320,6 +328,10 @@ static void see_refusal(struct sim *s, size_t job, struct view *v, const struct 
 {
 	struct cjob *j = &s->jobs[job];
 
+	if (j->deadline_ms > 0 && span_eq(a->code, span_of(code_name(CODE_DEADLINE_EXCEEDED)))) {
+		see_too_late(s, j);
+		return;
+	}
 	if (v->is_accepted || v->next > 0 || j->is_ended)
 		sim_violation(s, "job %zu is refused (%.*s) after it was taken", job, SPAN_FMT(a->code));
 	if (a->retry_after_ms == 0)

@@ -213,7 +213,7 @@ struct view { /* one address a client gave */
 };
 
 struct cjob {
-	bool has_id, is_ended, is_cancelled, is_given_up;
+	bool has_id, is_ended, is_cancelled, is_given_up, is_too_late;
 	char id[16], hub_id[ID_LEN + 8];
 	uint64_t max_tokens, deadline_ms, at, ended_at;
 	enum priority priority;
