@@ -106,6 +106,7 @@ static const struct msg_field job_fields[] = {
 	MSG_F_UINT(T, deadline_ms, API_JOB_DEADLINE, 0, UINT64_MAX),
 	MSG_F_UINT(T, ended_ms, 16, 0, UINT64_MAX),
 	MSG_F_UINT(T, rests_ms, API_JOB_RESTS, 0, UINT64_MAX),
+	MSG_F_BOOL(T, rejoins, 18, 0),
 };
 #undef T
 static const struct msg_type api_job_type = MSG_TYPE("job", struct api_job, job_fields);

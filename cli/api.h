@@ -87,6 +87,7 @@ struct api_job {
 	uint64_t has;
 	struct span job, user, model, agent, state, priority, id, session, finish_reason, code, message;
 	uint64_t attempt, tokens, age_ms, deadline_ms, ended_ms, rests_ms;
+	bool rejoins;
 };
 enum { API_JOB_DEADLINE = 15, API_JOB_RESTS = 17 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "agent_detail.h"
 #include "api.h"
 #include "ask.h"
@@ -253,6 +254,18 @@ static void print_times(const struct receipt *r)
 		r->total_ms, r->queue_ms, r->wait_ms, r->prefill_ms, r->decode_ms);
 }
 
+/* As they were when the last attempt began. */
+static void print_then(const struct receipt *r)
+{
+	for (size_t i = 0; i < r->n_candidates; i++) {
+		const struct route_candidate *c = &r->candidates[i];
+		const struct advice *a = advice_of_reason(c->reason);
+
+		printf("%-12s%.*s: %.*s; %s\n", i == 0 ? "candidates" : "", SPAN_FMT(c->agent), SPAN_FMT(c->reason),
+			a != NULL ? a->means : "");
+	}
+}
+
 static void print_candidates(const struct api_explain *e)
 {
 	for (size_t i = 0; i < e->n_candidates; i++) {
@@ -288,10 +301,12 @@ static void print_story(const struct api_story *s)
 	if (j->rests_ms > 0)
 		printf("%-12s%" PRIu64 " ms before the next attempt\n", "rests", j->rests_ms);
 	print_times(&s->receipt);
-	if (is_live)
+	if (is_live) {
 		print_candidates(&s->explain);
-	else
-		print_end(j);
+		return;
+	}
+	print_then(&s->receipt);
+	print_end(j);
 }
 
 static int tell(const char *url, const char *job, bool is_json)

@@ -326,6 +326,11 @@ static void check_waiting(struct doctor *d, const struct api_story *s)
 	if (j->rests_ms > 0)
 		add(d, DOCTOR_NOTE, "job", j->job, NULL, "", NOBODY,
 			"attempt %" PRIu64 " has failed; the next one begins in %" PRIu64 " ms", j->attempt, j->rests_ms);
+	if (j->rejoins) {
+		add(d, DOCTOR_NOTE, "job", j->job, NULL, "", NOBODY,
+			"the hub has restarted, and waits a little for %.*s, which may still be at it", SPAN_FMT(j->agent));
+		return;
+	}
 	if (count(&s->explain, is_able) > 0) {
 		add(d, DOCTOR_OK, "job", j->job, NULL, "", NOBODY, "it waits its turn: an agent can take it");
 		return;

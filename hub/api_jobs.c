@@ -44,6 +44,7 @@ static void fill(const struct hub_job_view *v, uint64_t now_ms, struct api_job *
 		j->deadline_ms = ago(v->deadline_ms, now_ms);
 		msg_set(j, API_JOB_DEADLINE);
 	}
+	j->rejoins = v->rejoins;
 	if (v->not_before_ms > now_ms)
 		j->rests_ms = v->not_before_ms - now_ms;
 }

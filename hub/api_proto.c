@@ -235,6 +235,7 @@ static const struct msg_field job_fields[] = {
 	MSG_F_TEXT(T, code, API_JOB_CODE, 0, TEXT_MAX),
 	MSG_F_TEXT(T, message, API_JOB_MESSAGE, 0, TEXT_MAX),
 	MSG_F_UINT(T, rests_ms, API_JOB_RESTS, 0, ANY),
+	MSG_F_BOOL(T, rejoins, 40, 0),
 };
 static const struct msg_type api_job_type = MSG_TYPE("job", T, job_fields);
 #undef T

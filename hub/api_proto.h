@@ -139,6 +139,7 @@ struct api_job {
 	unsigned finish_reason;
 	struct span code, message;
 	uint64_t rests_ms; /* after a failed attempt, from now */
+	bool rejoins;      /* the hub has restarted and waits for its agent */
 };
 enum { API_JOB_DEADLINE = 10, API_JOB_ID, API_JOB_SESSION, API_JOB_ENDED, API_JOB_FINISH, API_JOB_CODE, API_JOB_MESSAGE, API_JOB_RESTS };
 

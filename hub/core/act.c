@@ -172,7 +172,7 @@ static struct receipt receipt_of(const struct job *j)
 
 struct receipt act_receipt(const struct job *j)
 {
-	return receipt_of(j);
+	return j->end != NULL ? j->end->receipt : receipt_of(j); /* end: told in another run */
 }
 
 static void tell_vectors(const struct job *j, struct answer *a)

@@ -292,6 +292,7 @@ struct hub_job_view {
 	struct span second_agent; /* of a second attempt; empty: none */
 	struct span id, session; /* the client's; session: while it lives */
 	uint64_t not_before_ms;  /* waiting after a failed attempt; 0: not */
+	bool rejoins;            /* the hub has restarted and waits for the agent that may still be at it */
 	/* ended */
 	uint64_t ended_ms;
 	enum finish finish;

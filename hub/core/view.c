@@ -42,9 +42,20 @@ bool hub_find_agent(const struct hub *h, struct span agent, struct hub_agent_vie
 	return a != NULL;
 }
 
+/* One that ended in another run has all in the answer that was told then. */
+static void add_kept_end(const struct answer *end, struct hub_job_view *v)
+{
+	const struct code_info *info = code_by_name(end->code);
+
+	v->attempt = end->receipt.attempts;
+	v->finish = (enum finish)end->finish_reason;
+	v->code = info != NULL ? (enum code)info->number : v->state == HUB_JOB_CANCELLED ? CODE_CANCELLED : CODE_OK;
+	v->message = end->message;
+}
+
 struct hub_job_view view_of_job(const struct job *j)
 {
-	return (struct hub_job_view){
+	struct hub_job_view v = {
 		.job = span_of(j->id.s),
 		.user = span_of(j->user),
 		.model = span_of(j->model_name),
@@ -58,13 +69,18 @@ struct hub_job_view view_of_job(const struct job *j)
 		.priority = j->priority,
 		.id = span_of(j->key),
 		.session = j->submit != NULL ? j->submit->session : SPAN_NONE,
-		.not_before_ms = j->is_resting ? j->not_before_ms : 0,
+		.not_before_ms = j->is_resting && !j->rejoins ? j->not_before_ms : 0,
+		.rejoins = j->rejoins,
 		.ended_ms = j->ended_ms,
 		.outlives_hub = j->reply.to.conn == 0 || j->key[0] != '\0',
 		.finish = j->finish,
 		.code = j->code,
 		.message = j->message != NULL ? span_of(j->message) : SPAN_NONE,
 	};
+
+	if (j->end != NULL)
+		add_kept_end(j->end, &v);
+	return v;
 }
 
 static void job_view(const struct job *j, void (*fn)(void *ctx, const struct hub_job_view *v), void *ctx)

@@ -81,11 +81,15 @@ def a_drained_agent_finishes_its_stream_and_the_next_go_elsewhere():
 def a_drain_outlives_hub_and_agent():
     shoal("drain", "box-1")
     shoal("weight", "box-2", "40")
+    answer = client.submit({"model": "echo", "prompt": "x", "max_tokens": 2}).end()
     stack.hub.kill()
     stack.start_hub(STACK)
     wait_until(lambda: agent("box-1") and state("box-1") == "draining" and agent("box-2") and state("box-2") == "online",
                "the hub knows again", 30)
     equal(agent("box-2")["weight"], 40)
+    story = stack.get(f"/api/v1/jobs/{answer['job']}")[1]
+    equal((story["job"]["state"], story["job"]["agent"], story["receipt"]["agent"]), ("done", "box-2", "box-2"), "a job of the last run")
+    check("box-2: chosen" in shoal("job", answer["job"]) and "box-1: draining" in shoal("job", answer["job"]), shoal("job", answer["job"]))
     equal(stack.agents[0].stop(), 0)
     wait_until(lambda: agent("box-1")["seen_ms"] > 0 and state("box-1") == "offline", "it is offline")
     stack.agents[0] = stack.start_agent("box-1", 2)
