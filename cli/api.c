@@ -22,9 +22,17 @@ static const struct msg_field choice_fields[] = {
 };
 static const struct msg_type choice_type = MSG_TYPE("choice", struct api_choice, choice_fields);
 
+static const struct msg_field api_timings_fields[] = {
+	MSG_F_UINT(struct api_timings, cache_n, 1, 0, UINT64_MAX),
+	MSG_F_UINT(struct api_timings, prompt_n, 2, 0, UINT64_MAX),
+};
+static const struct msg_type api_timings_type = MSG_TYPE("timings", struct api_timings, api_timings_fields);
+
 static const struct msg_field chunk_fields[] = {
 	MSG_F_SUB(struct api_chunk, error, struct api_error_body, API_CHUNK_ERROR, 0, &error_type),
 	MSG_F_SUBS(struct api_chunk, choices, struct api_choice, API_CHUNK_CHOICES, 0, 16, &choice_type),
+	MSG_F_SUB(struct api_chunk, timings, struct api_timings, API_CHUNK_TIMINGS, 0, &api_timings_type),
+	MSG_F_SUB(struct api_chunk, shoal, struct receipt, API_CHUNK_SHOAL, 0, &receipt_type),
 };
 const struct msg_type api_chunk_type = MSG_TYPE("chunk", struct api_chunk, chunk_fields);
 

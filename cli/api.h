@@ -23,14 +23,21 @@ struct api_choice {
 	struct span finish_reason;
 };
 
+struct api_timings {
+	uint64_t has;
+	uint64_t cache_n, prompt_n; /* tokens of the prompt: cached, computed */
+};
+
 /* One event of a stream, or a document that is an error. */
 struct api_chunk {
 	uint64_t has;
 	struct api_error_body error;
 	const struct api_choice *choices;
 	size_t n_choices;
+	struct api_timings timings; /* with the end */
+	struct receipt shoal;
 };
-enum { API_CHUNK_ERROR = 1, API_CHUNK_CHOICES };
+enum { API_CHUNK_ERROR = 1, API_CHUNK_CHOICES, API_CHUNK_TIMINGS, API_CHUNK_SHOAL };
 
 struct api_model {
 	uint64_t has;

@@ -19,7 +19,7 @@ struct command {
 };
 
 extern const struct command cmd_up, cmd_run, cmd_agents, cmd_load, cmd_drain, cmd_resume, cmd_weight, cmd_quarantine, cmd_release,
-	cmd_forget, cmd_jobs, cmd_job, cmd_cancel, cmd_sessions, cmd_doctor;
+	cmd_forget, cmd_jobs, cmd_job, cmd_cancel, cmd_sessions, cmd_doctor, cmd_chat;
 
 /* "shoal CMD: sentence" on stderr; returns exit_code. */
 int cli_fail(int exit_code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

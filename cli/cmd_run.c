@@ -83,7 +83,7 @@ struct parsed {
 	bool is_raw;
 };
 
-void run_text(struct run *r, struct span text)
+static void put(struct run *r, struct span text)
 {
 	if (text.n == 0 || r->is_broken)
 		return;
@@ -93,10 +93,27 @@ void run_text(struct run *r, struct span text)
 	r->last = text.p[text.n - 1];
 }
 
+void run_text(struct run *r, struct span text)
+{
+	if (r->text != NULL)
+		buf_add_span(r->text, text);
+	put(r, text);
+}
+
 void run_end_line(struct run *r)
 {
 	if (r->n_printed > 0 && r->last != '\n')
-		run_text(r, SPAN("\n"));
+		put(r, SPAN("\n"));
+}
+
+/* Texts that are too long to be ours stay empty. */
+void run_told(struct run *r, const struct receipt *receipt, uint64_t prompt_tokens, uint64_t cached_tokens)
+{
+	(void)span_copy(receipt->agent, r->report.agent, sizeof(r->report.agent));
+	(void)span_copy(receipt->session, r->report.session, sizeof(r->report.session));
+	(void)span_copy(receipt->session_why, r->report.session_why, sizeof(r->report.session_why));
+	r->report.prompt_tokens = prompt_tokens;
+	r->report.cached_tokens = cached_tokens;
 }
 
 int run_refused(struct run *r, struct span code, struct span message, long http)
@@ -105,8 +122,7 @@ int run_refused(struct run *r, struct span code, struct span message, long http)
 	return ask_refused_as(code, message, http);
 }
 
-/* HOST, HOST:PORT or [ADDRESS]:PORT. */
-static bool parse_broker(const char *text, struct parsed *p)
+bool run_broker(const char *text, char **ret_host, int *ret_port)
 {
 	const char *colon = strrchr(text, ':');
 	bool is_bracketed = text[0] == '[';
@@ -119,11 +135,10 @@ static bool parse_broker(const char *text, struct parsed *p)
 		cli_note("--mqtt takes HOST:PORT, not '%s'", text);
 		return false;
 	}
-	free(p->host);
-	p->host = is_bracketed ? strndup(text + 1, n - 2) : strndup(text, n);
-	p->run.host = p->host;
-	p->run.port = (int)port;
-	return p->host != NULL && p->host[0] != '\0';
+	free(*ret_host);
+	*ret_host = is_bracketed ? strndup(text + 1, n - 2) : strndup(text, n);
+	*ret_port = (int)port;
+	return *ret_host != NULL && *ret_host[0] != '\0';
 }
 
 static bool add_stop(struct parsed *p, const char *text)
@@ -212,7 +227,7 @@ static bool parse_option(struct parsed *p, int opt, const char *arg)
 	switch (opt) {
 	case 'm': s->model = span_of(arg); return true;
 	case OPT_HTTP: p->url = arg; return true;
-	case OPT_MQTT: return parse_broker(arg, p);
+	case OPT_MQTT: return run_broker(arg, &p->host, &p->run.port);
 	case OPT_USER: p->run.user = arg; return true;
 	case OPT_JSON: p->run.is_json = true; return true;
 	case OPT_RAW: p->is_raw = true; return true;
@@ -285,8 +300,7 @@ static int set_prompt(struct parsed *p, const char *arg)
 	return 0;
 }
 
-/* A seed of our own: should the job have to be sent once more, it gives the same tokens. */
-static void set_seed(struct submit *s)
+void run_seed(struct submit *s)
 {
 	uint32_t seed;
 
@@ -304,6 +318,7 @@ static int parse(struct parsed *p, int argc, char **argv)
 		if (!parse_option(p, opt, optarg))
 			return cli_usage_hint(&cmd_run);
 	}
+	p->run.host = p->host;
 	if (p->run.host != NULL && p->url != NULL)
 		return cli_fail(CLI_USAGE, "--http and --mqtt are two ways to the same place: give one of them");
 	if (p->run.submit.logprobs && (!p->run.is_json || (p->is_raw && p->run.host == NULL)))
@@ -318,7 +333,7 @@ static int parse(struct parsed *p, int argc, char **argv)
 	p->run.url = cli_url(p->url);
 	p->run.submit.stream = !p->run.is_json;
 	msg_set(&p->run.submit, SUBMIT_STREAM);
-	set_seed(&p->run.submit);
+	run_seed(&p->run.submit);
 	return set_prompt(p, argv[optind]);
 }
 

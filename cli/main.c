@@ -10,7 +10,7 @@
 
 #define DEFAULT_URL "http://127.0.0.1:8080"
 
-static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_doctor, &cmd_agents, &cmd_jobs, &cmd_job,
+static const struct command *const commands[] = { &cmd_up, &cmd_run, &cmd_chat, &cmd_doctor, &cmd_agents, &cmd_jobs, &cmd_job,
 	&cmd_sessions, &cmd_cancel, &cmd_load, &cmd_drain, &cmd_resume, &cmd_weight, &cmd_quarantine, &cmd_release, &cmd_forget };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]), NAME_MAX_LEN = 32 };
 

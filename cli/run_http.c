@@ -43,7 +43,7 @@ static void on_stop(void *ctx, int signo)
 {
 	struct http_run *h = ctx;
 
-	(void)signo;
+	h->run->signo = signo;
 	h->request = http_request_free(h->request); /* hanging up cancels the job */
 	run_end_line(h->run);
 	finish(h, CLI_CANCELLED);
@@ -73,6 +73,8 @@ static void on_event(struct http_run *h, struct span document)
 	} else if (chunk.n_choices > 0) {
 		run_text(h->run, chunk.choices[0].delta.content);
 		run_text(h->run, chunk.choices[0].text);
+		if (msg_has(&chunk, API_CHUNK_SHOAL))
+			run_told(h->run, &chunk.shoal, chunk.timings.cache_n + chunk.timings.prompt_n, chunk.timings.cache_n);
 	}
 	free(memory);
 }

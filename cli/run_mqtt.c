@@ -90,7 +90,7 @@ static void on_stop(void *ctx, int signo)
 {
 	struct mqtt_run *m = ctx;
 
-	(void)signo;
+	m->run->signo = signo;
 	if (m->is_over) {
 		loop_exit(m->loop, CLI_CANCELLED);
 		return;
@@ -198,6 +198,7 @@ static void on_end(struct mqtt_run *m, const struct answer *a)
 		finish(m, cli_fail(CLI_INTERNAL, "the whole answer is shorter than its parts"));
 		return;
 	}
+	run_told(m->run, &a->receipt, a->usage.prompt_tokens, a->usage.cached_tokens);
 	run_text(m->run, span_mem(a->text.p + m->run->n_printed, a->text.n - m->run->n_printed));
 	finish(m, a->finish_reason == FINISH_CANCELLED ? CLI_CANCELLED : CLI_OK);
 }
