@@ -85,7 +85,7 @@ def the_same_prompt_gives_the_same_answer_on_every_agent():
     for sampling in ({"temperature": 0}, {"temperature": 1.5, "seed": 11, "max_tokens": 60}):
         document = ask(examples[2]["prompt"], **sampling)
         with ThreadPoolExecutor(12) as pool:
-            got = list(pool.map(lambda _: by_mqtt(client, document), range(12)))
+            got = list(pool.map(lambda _: by_mqtt(client, dict(document, policy="round_robin")), range(12)))
         by_agent = {}
         for text, agent in got:
             by_agent.setdefault(agent, set()).add(text)
@@ -116,7 +116,8 @@ def each_box_says_how_fast_its_model_is():
 @test
 def a_text_has_one_vector_whichever_agent_makes_it():
     text = examples[0]["prompt"]
-    answers = [http.post(cluster.url + "/v1/embeddings", {"model": "triage", "input": [text, "other", text]}) for _ in range(6)]
+    answers = [http.post(cluster.url + "/v1/embeddings", {"model": "triage", "input": [text, "other", text], "policy": "round_robin"})
+               for _ in range(6)]
     equal([status for status, _ in answers], [200] * 6, answers[0])
     vectors = {json.dumps(d["embedding"]) for _, a in answers for d in a["data"] if d["index"] != 1}
     equal(len(vectors), 1, "vectors of one text")
