@@ -413,9 +413,22 @@ void fleet_arm(struct hub *h, struct agent *a);
 void fleet_free(struct hub *h, struct agent *a);
 enum hub_presence fleet_presence(const struct agent *a);
 
+static inline unsigned admin_weight(const struct agent *a)
+{
+	return a->note != NULL ? a->note->weight : ADMIN_MAX_WEIGHT;
+}
+
+/* Slots that operators let it have jobs in: its weight of all, and one at least. */
+static inline uint64_t admin_slots(const struct agent *a)
+{
+	uint64_t slots = a->reg->slots * admin_weight(a) / ADMIN_MAX_WEIGHT;
+
+	return slots > 0 ? slots : admin_weight(a) > 0 && a->reg->slots > 0;
+}
+
 static inline bool fleet_has_room(const struct hub *h, const struct agent *a)
 {
-	return a->reg->slots > 0 && (!RULE(h, ROOM) || a->n_jobs < a->reg->slots + h->config.extra_credit);
+	return a->reg->slots > 0 && (!RULE(h, ROOM) || a->n_jobs < admin_slots(a) + h->config.extra_credit);
 }
 
 /* ---- presence.c ---- */
@@ -683,11 +696,6 @@ struct admin_note *admin_note(struct agent *a); /* made if need be; NULL: no mem
 /* The agent has said whether it drains; is_beat: in a heartbeat, which is the later word than its status. */
 void admin_heard(struct hub *h, struct agent *a, bool is_draining, bool is_beat);
 void admin_new_life(struct hub *h, struct agent *a); /* it has registered with another epoch */
-
-static inline unsigned admin_weight(const struct agent *a)
-{
-	return a->note != NULL ? a->note->weight : ADMIN_MAX_WEIGHT;
-}
 
 static inline bool admin_is_drained(const struct agent *a)
 {

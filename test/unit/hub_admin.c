@@ -166,6 +166,31 @@ Test(admin, an_agent_of_weight_0_gets_no_work_until_it_has_one)
 	rig_fini(&r);
 }
 
+Test(admin, a_weight_is_the_share_of_its_slots_that_an_agent_gets_by_any_policy)
+{
+	static const enum hub_policy policies[] = { HUB_ROUND_ROBIN, HUB_LEAST_LOADED, HUB_HARDWARE_AWARE, HUB_COST };
+
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		struct hub_config c = rig_config();
+
+		c.policy = policies[i];
+		rig_init(&r, &c);
+		rig_agent(&r, "a", 1, 1, 8);
+		rig_agent(&r, "b", 1, 1, 8);
+		must(weight("b", 25), CODE_OK);
+		for (int k = 0; k < 12; k++)
+			rig_submit(&r, rig_request("", false));
+		cr_expect_eq(rig_agent_view(&r, "a").in_flight, 8, "policy %zu", i);
+		cr_expect_eq(rig_agent_view(&r, "b").in_flight, 2, "policy %zu", i);
+		must(weight("b", 1), CODE_OK);
+		cr_expect_eq(rig_agent_view(&r, "b").in_flight, 2, "what it has it keeps");
+		must(weight("b", 100), CODE_OK);
+		cr_expect_eq(rig_agent_view(&r, "b").in_flight, 4, "those that waited");
+		rig_fini(&r);
+		memset(&r, 0, sizeof(r));
+	}
+}
+
 /* ---- quarantine and release ---- */
 
 Test(admin, a_quarantine_takes_the_work_of_an_agent_and_a_release_lets_it_have_new)
