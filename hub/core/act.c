@@ -132,6 +132,7 @@ void act_tokens(struct hub *h, struct job *j, struct mark to)
 		a->probs = span_mem(j->probs.p + from.prob, to.prob - from.prob);
 	msg_set(a, ANSWER_INDEX);
 	msg_set(a, ANSWER_TEXT);
+	j->last = from;
 	j->shown = to;
 }
 

@@ -242,6 +242,7 @@ struct job {
 	uint32_t *ids; /* all tokens so far, over all attempts */
 	size_t n_ids, cap_ids;
 	struct mark shown; /* what some client has seen */
+	struct mark last;  /* where the last frame it has seen began */
 	struct mark kept;  /* what is in records */
 	bool owes_accepted, owes_confirm; /* to client and agent, when tell_seq is safe */
 	bool rejoins;                     /* the agent may still be at it, and has not come back yet */

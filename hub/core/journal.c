@@ -116,6 +116,9 @@ static int put_end(struct hub *h, const struct job *j)
 		.shown_ids = j->shown.id,
 		.shown_text = j->shown.byte,
 		.shown_probs = j->shown.prob,
+		.last_ids = j->last.id,
+		.last_text = j->last.byte,
+		.last_probs = j->last.prob,
 	};
 	int rc;
 
@@ -269,7 +272,7 @@ bool journal_took_over(struct hub *h, struct job *j)
 	j->is_unsure = false;
 	if (h->config.journal == HUB_JOURNAL_OFF || (!is_live && j->tell_seq == 0))
 		return false;
-	j->shown = (struct mark){ 0 };
+	j->shown = j->last = (struct mark){ 0 };
 	if (!is_live)
 		return true; /* the end that is on its way goes to the new address */
 	if (j->stream)

@@ -80,6 +80,9 @@ static const struct msg_field end_fields[] = {
 	MSG_F_UINT(T, shown_ids, 14, 0, PROTO_MAX_TOKENS),
 	MSG_F_UINT(T, shown_text, 15, 0, PROTO_MAX_ANSWER),
 	MSG_F_UINT(T, shown_probs, 16, 0, RECORD_MAX),
+	MSG_F_UINT(T, last_ids, 17, 0, PROTO_MAX_TOKENS),
+	MSG_F_UINT(T, last_text, 18, 0, PROTO_MAX_ANSWER),
+	MSG_F_UINT(T, last_probs, 19, 0, RECORD_MAX),
 };
 #undef T
 const struct msg_type record_end_type = MSG_TYPE("record-end", struct record_end, end_fields);

@@ -61,6 +61,7 @@ struct record_end {
 	bool is_embedding; /* probs are vectors */
 	uint64_t total_ms; /* from submission to end */
 	uint64_t shown_ids, shown_text, shown_probs; /* of a stream, when the end was written: the rest came with it */
+	uint64_t last_ids, last_text, last_probs;    /* where the last frame before that began */
 };
 
 extern const struct msg_type record_reply_type, record_submit_type, record_attempt_type, record_tokens_type, record_end_type;

@@ -6,8 +6,8 @@
  * that agent shows up, which is then asked for everything from the index that is in the
  * journal; when another life does, or nobody for rejoin_ms, the attempt has failed.
  *
- * What was shown of the last record of tokens is not known: it is shown once more, with
- * its index.  The core's clock is its own, so times come as ages. */
+ * What was shown of the last two records of tokens is not known: they are shown once more, with
+ * their indexes.  The core's clock is its own, so times come as ages. */
 #include "core.h"
 
 #include <stdlib.h>
@@ -146,6 +146,8 @@ static void restore_attempt(struct hub *h, struct job *j, const struct hub_recor
 	j->kept = journal_mark(j);
 	if (j->shown.id > j->kept.id)
 		j->shown = j->kept;
+	if (j->last.id > j->kept.id)
+		j->last = j->kept;
 	j->attempt = m.attempt;
 	j->epoch = m.epoch;
 	j->barren = m.barren;
@@ -191,6 +193,7 @@ static void restore_tokens(struct hub *h, struct job *j, const struct hub_record
 	buf_add_span(&j->probs, m.probs);
 	memcpy(j->ids + j->n_ids, m.ids, m.n_ids * sizeof(*ids));
 	j->n_ids += m.n_ids;
+	j->last = j->shown;
 	j->shown = before;
 	j->kept = journal_mark(j);
 	jobs_weigh(h, j);
@@ -201,7 +204,7 @@ static void restore_reply(struct job *j, const struct hub_record *r, struct aren
 	struct record_reply m;
 
 	if (decode(&record_reply_type, r->body, arena, &m) && set_reply(j, &m) == 0)
-		j->shown = (struct mark){ 0 }; /* to an address that has seen nothing */
+		j->shown = j->last = (struct mark){ 0 }; /* to an address that has seen nothing */
 }
 
 /* ---- ended ones ---- */
@@ -224,6 +227,14 @@ static struct answer *answer_copy(struct span bytes)
 	return NULL;
 }
 
+/* All of the answer, where the record names a place beyond it. */
+static struct mark mark_within(const struct job *j, uint64_t id, uint64_t byte, uint64_t prob)
+{
+	bool is_within = id <= j->n_ids && byte <= j->text.n && prob <= j->probs.n;
+
+	return is_within ? (struct mark){ id, byte, prob } : journal_mark(j);
+}
+
 static bool fill_end(struct job *j, const struct record_end *m)
 {
 	if (set_reply(j, &m->reply) < 0 || (j->end = answer_copy(m->answer)) == NULL)
@@ -235,10 +246,8 @@ static bool fill_end(struct job *j, const struct record_end *m)
 	j->state = (enum hub_job_state)m->state;
 	j->is_embedding = m->is_embedding;
 	j->n_ids = m->n_ids;
-	if (m->shown_ids <= m->n_ids && m->shown_text <= m->text.n && m->shown_probs <= m->probs.n)
-		j->shown = (struct mark){ m->shown_ids, m->shown_text, m->shown_probs };
-	else
-		j->shown = journal_mark(j);
+	j->shown = mark_within(j, m->shown_ids, m->shown_text, m->shown_probs);
+	j->last = mark_within(j, m->last_ids, m->last_text, m->last_probs);
 	j->attempt = j->end->receipt.attempts;
 	j->finish = (enum finish)j->end->finish_reason;
 	if (j->end->code.n > 0 && code_by_name(j->end->code) != NULL)
@@ -356,6 +365,16 @@ void restore_done(struct hub *h, const struct hub_event *ev)
 			n_tried, (unsigned long long)h->n_ended);
 }
 
+/* The frame before the last record may have been in our buffers, too, when that was written. */
+static void show_again(struct hub *h, struct job *j, struct mark to)
+{
+	struct mark middle = j->shown;
+
+	j->shown = j->last;
+	act_tokens(h, j, middle);
+	act_tokens(h, j, to);
+}
+
 /* The link is up for the first time: clients hear what they may have missed. */
 void restore_link_up(struct hub *h)
 {
@@ -371,7 +390,7 @@ void restore_link_up(struct hub *h)
 		if (j->end == NULL || j->is_told || j->is_deaf)
 			continue;
 		if (j->stream)
-			act_tokens(h, j, journal_mark(j));
+			show_again(h, j, journal_mark(j));
 		act_end(h, j);
 	}
 	LIST_EACH(l, &h->live)
@@ -381,7 +400,7 @@ void restore_link_up(struct hub *h)
 		if (!j->stream || j->is_deaf)
 			continue;
 		act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[j->state]);
-		act_tokens(h, j, j->kept);
+		show_again(h, j, j->kept);
 	}
 }
 

@@ -294,7 +294,7 @@ static void repeated(struct hub *h, struct job *j, const struct hub_event *ev)
 		return;
 	act_answer(h, j, ANSWER_ACCEPTED)->state = span_of(hub_job_state_names[j->state]);
 	if (!is_same_place) {
-		j->shown = (struct mark){ 0 };
+		j->shown = j->last = (struct mark){ 0 };
 		act_tokens(h, j, journal_mark(j));
 	}
 }
