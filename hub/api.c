@@ -273,8 +273,28 @@ static void add_counters(const struct server *s, struct api_status *doc)
 	doc->queued = c->queued, doc->running = c->running;
 }
 
+static struct api_journal journal_of(const struct server *s, const struct journal_stats *j)
+{
+	return (struct api_journal){ .mode = span_of(hub_journal_names[server_settings(s)->core.journal]),
+		.set_aside = span_of(j->set_aside),
+		.full = j->is_full,
+		.commits = j->commits,
+		.records = j->records,
+		.bytes = j->bytes,
+		.failures = j->failures,
+		.waiting = j->waiting,
+		.waiting_bytes = j->waiting_bytes,
+		.jobs = j->jobs,
+		.ids = j->keys,
+		.file_bytes = j->file_bytes,
+		.last_ms = (double)j->last_us / 1000,
+		.max_ms = (double)j->max_us / 1000 };
+}
+
 void api_status(const struct server *s, struct buf *out)
 {
+	struct journal_stats journal = server_journal_stats(s);
+
 	struct list models = list_of(s, sizeof(struct api_model), MAX_MODELS);
 	struct api_status doc = {
 		.hub = { .version = SPAN(SHOAL_VERSION),
@@ -292,6 +312,7 @@ void api_status(const struct server *s, struct buf *out)
 	add_link(s, &doc.link);
 	add_counters(s, &doc);
 	doc.sessions = api_sessions_status(s);
+	doc.journal = journal_of(s, &journal);
 	doc_add(&api_status_type, &doc, out);
 	free(models.items);
 }

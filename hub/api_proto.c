@@ -129,6 +129,26 @@ static const struct msg_field sessions_status_fields[] = {
 static const struct msg_type sessions_status_type = MSG_TYPE("sessions-status", T, sessions_status_fields);
 #undef T
 
+#define T struct api_journal
+static const struct msg_field journal_fields[] = {
+	MSG_F_TEXT(T, mode, 1, MSG_REQ, TEXT_MAX),
+	MSG_F_BOOL(T, full, 2, MSG_REQ),
+	MSG_F_UINT(T, commits, 3, MSG_REQ, ANY),
+	MSG_F_UINT(T, records, 4, MSG_REQ, ANY),
+	MSG_F_UINT(T, bytes, 5, MSG_REQ, ANY),
+	MSG_F_UINT(T, failures, 6, MSG_REQ, ANY),
+	MSG_F_UINT(T, waiting, 7, MSG_REQ, ANY),
+	MSG_F_UINT(T, waiting_bytes, 8, MSG_REQ, ANY),
+	MSG_F_UINT(T, jobs, 9, MSG_REQ, ANY),
+	MSG_F_UINT(T, ids, 10, MSG_REQ, ANY),
+	MSG_F_UINT(T, file_bytes, 11, MSG_REQ, ANY),
+	MSG_F_REAL(T, last_ms, 12, MSG_REQ),
+	MSG_F_REAL(T, max_ms, 13, MSG_REQ),
+	MSG_F_TEXT(T, set_aside, 14, 0, TEXT_MAX),
+};
+static const struct msg_type journal_type = MSG_TYPE("journal", T, journal_fields);
+#undef T
+
 #define T struct api_status
 static const struct msg_field status_fields[] = {
 	MSG_F_SUB(T, hub, struct api_hub, 1, MSG_REQ, &hub_type),
@@ -143,6 +163,7 @@ static const struct msg_field status_fields[] = {
 	MSG_F_SUB(T, http, struct api_http, 10, MSG_REQ, &http_type),
 	MSG_F_SUB(T, mqtt, struct api_mqtt, 11, MSG_REQ, &mqtt_type),
 	MSG_F_SUB(T, sessions, struct api_sessions_status, 20, MSG_REQ, &sessions_status_type),
+	MSG_F_SUB(T, journal, struct api_journal, 21, MSG_REQ, &journal_type),
 };
 const struct msg_type api_status_type = MSG_TYPE("api-status", T, status_fields);
 #undef T

@@ -67,6 +67,14 @@ struct api_sessions_status { /* created, expired, displaced: sessions; kept, mov
 #undef X
 };
 
+struct api_journal { /* commits, records, bytes, failures: since the start; waiting: entries that are not safe yet */
+	uint64_t has;
+	struct span mode, set_aside; /* set_aside: where a damaged file went at the start */
+	bool full;
+	uint64_t commits, records, bytes, failures, waiting, waiting_bytes, jobs, ids, file_bytes;
+	double last_ms, max_ms; /* of a commit */
+};
+
 struct api_status {
 	uint64_t has;
 	struct api_hub hub;
@@ -80,6 +88,7 @@ struct api_status {
 	struct api_http http;
 	struct api_mqtt mqtt;
 	struct api_sessions_status sessions;
+	struct api_journal journal;
 };
 
 struct api_held_model { /* of one agent */
