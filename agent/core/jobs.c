@@ -298,8 +298,10 @@ void job_replace(struct agent *a, struct job *j)
 
 /* ---- what the hub asks ---- */
 
+/* Nobody waits for its tokens any more, and nobody acknowledges them: they must not hold up its end. */
 static void job_cancel(struct job *j)
 {
+	stream_ack(&j->stream, stream_end(&j->stream));
 	switch (j->state) {
 	case JOB_QUEUED: job_finish(j, FINISH_CANCELLED); break;
 	case JOB_RUNNING: engine_cancel(j->engine, j->run); break; /* DONE(cancelled) follows */

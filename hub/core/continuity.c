@@ -24,9 +24,10 @@ static uint64_t kin_of(const struct hub *h, const struct agent *a, const struct 
 	return table_hash(table_hash(h->hash_seed, a->reg->engine), m->digest) | 1;
 }
 
+/* It writes on no worse than the first one did. */
 static bool is_kin(const struct hub *h, const struct job *j, const struct hold *o)
 {
-	return j->kin != 0 && j->is_kin_exact && o->info->exact && kin_of(h, o->agent, o->info) == j->kin;
+	return j->kin != 0 && (o->info->exact || !j->is_kin_exact) && kin_of(h, o->agent, o->info) == j->kin;
 }
 
 void continuity_tokens(struct hub *h, struct job *j)

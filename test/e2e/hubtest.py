@@ -52,6 +52,9 @@ class Process:
 class Stack:
     """`hub` are --set overrides, `nofile` its limit on open files; `echo` the echo engine's settings."""
 
+    model_options = ""
+    heartbeat = "idle_ms = 500; busy_ms = 200;"
+
     def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=(), nofile=None):
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-http-"))
         self.broker = Broker(self.dir)
@@ -82,8 +85,8 @@ class Stack:
     def start_agent(self, name, parallel):
         conf = self.dir / f"{name}.cfg"
         conf.write_text(f'id = "{name}";\nstate_dir = "{self.dir}/{name}";\nbroker = {{ host = "127.0.0.1"; port = {self.mqtt_port}; }};\n'
-                        f'engine = {{ path = "{BIN}/shoal-engine-echo"; }};\nheartbeat = {{ idle_ms = 500; busy_ms = 200; }};\n'
-                        f'models = ( {{ name = "echo"; file = "{self.dir}/echo.cfg"; parallel = {parallel}; embeddings = true; }} );\n')
+                        f'engine = {{ path = "{BIN}/shoal-engine-echo"; }};\nheartbeat = {{ {self.heartbeat} }};\n'
+                        f'models = ( {{ name = "echo"; file = "{self.dir}/echo.cfg"; parallel = {parallel}; embeddings = true; {self.model_options} }} );\n')
         return Process(self.dir, name, [BIN / "shoal-agent", "--config", conf])
 
     # ---- what the hub says ----

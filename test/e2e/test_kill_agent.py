@@ -72,10 +72,12 @@ class Stream:
     def text(self):
         return "".join(piece[1] for piece in self.pieces)
 
+    def receipt(self):
+        return self.end["shoal"] if self.way == "SSE" else self.end["receipt"]
+
     def attempts(self):
         """How many attempts it took, and the last agent."""
-        receipt = self.end["shoal"] if self.way == "SSE" else self.end["receipt"]
-        return receipt["attempts"], receipt["agent"]
+        return self.receipt()["attempts"], self.receipt()["agent"]
 
     def run(self):
         while self.step():
@@ -111,6 +113,7 @@ def one_kill(way, kind, want):
     if attempts == 1:
         return None
     check(agent != victim, "the dead agent is said to have given the answer")
+    equal(stream.receipt().get("continuity"), "exact", "what the receipt says of the seam")
     after = [killed_at] + [piece[0] for piece in stream.pieces if piece[0] > killed_at]
     gap, resumed = max((b - a, b) for a, b in zip(after, after[1:]))
     return resumed - killed_at

@@ -51,6 +51,25 @@ Test(stream, past_the_window_frames_are_held_until_the_hub_acknowledges)
 	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
 }
 
+/* It stood still, and the hub has given its job to another: nothing it sends is acknowledged. */
+Test(stream, a_cancel_lets_the_end_out_past_a_full_window)
+{
+	generate(0, PROTO_FRAME_WINDOW + 10);
+	rig_done(&r, run, PROTO_FRAME_WINDOW + 10, FINISH_LENGTH);
+	cr_assert_eq(rig_count(&r, AGENT_ACT_EVENT), 0);
+	rig_control(&r, CONTROL_CANCEL, "j1", 1, 0);
+	rig_must_say(&r, JOB_EVENT_DONE, "j1", 1);
+	cr_assert_null(rig_said(&r, JOB_EVENT_TOKENS));
+}
+
+Test(stream, a_cancel_lets_the_end_of_a_running_job_out_past_a_full_window)
+{
+	generate(0, PROTO_FRAME_WINDOW + 10);
+	rig_control(&r, CONTROL_CANCEL, "j1", 1, 0);
+	rig_done(&r, run, PROTO_FRAME_WINDOW + 10, FINISH_CANCELLED);
+	rig_must_say(&r, JOB_EVENT_DONE, "j1", 1);
+}
+
 Test(stream, the_end_waits_for_the_frames_before_it)
 {
 	generate(0, PROTO_FRAME_WINDOW + 1);
