@@ -140,6 +140,7 @@ static void forget(struct sim *s)
 		b->held_epoch = b->held_conn = b->held_seq = b->in_flight = 0;
 		b->is_shut = false;
 		b->presence = HUB_PRESENCE_OFFLINE;
+		memset(b->watch, 0, sizeof(b->watch));
 	}
 	for (size_t i = 0; i < s->n_jobs; i++)
 		s->jobs[i].kills = 0;

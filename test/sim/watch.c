@@ -182,7 +182,7 @@ void watch_event(struct sim *s, size_t who, const struct job_event *e)
 	j->kills += e->code == CODE_ENGINE_CRASHED;
 	if ((e->code != CODE_BATCH_FAILED && e->code != CODE_ENGINE_CRASHED) || w->n_given[job] != 1)
 		return;
-	if (e->code == CODE_ENGINE_CRASHED && j->given_at <= w->failed_at)
+	if (e->code == CODE_ENGINE_CRASHED && j->given_at <= w->failed_at + s->persist_delay)
 		return; /* one death fails all that ran */
 	w->failed_at = s->now;
 	was_failing = is_failing(w);
