@@ -125,7 +125,9 @@ static void will(struct world *w, struct box *b)
 
 static void connected(struct world *w, struct box *b)
 {
-	struct hub_status hub = { .version = PROTO_VERSION, .epoch = 1, .state = AGENT_ONLINE, .fleet = w->n_boxes };
+	struct hub_status hub = {
+		.version = PROTO_VERSION, .epoch = w->hub_gen, .state = AGENT_ONLINE, .fleet = w->n_boxes
+	};
 	struct status own;
 
 	if (b->agent == NULL || b->is_linked)

@@ -3,11 +3,11 @@
 
 #define HEAT_US (30 * SECOND)
 
-enum { FAULT_CRASH, FAULT_PARTITION, FAULT_HEAT, FAULT_MASS, FAULT_COUNT };
+enum { FAULT_CRASH, FAULT_PARTITION, FAULT_HEAT, FAULT_HUB, FAULT_MASS, FAULT_COUNT };
 
 static double per_minute(const struct settings *s, unsigned fault)
 {
-	const double rates[FAULT_COUNT] = { s->crashes, s->partitions, s->heat, 0 };
+	const double rates[FAULT_COUNT] = { s->crashes, s->partitions, s->heat, s->hub_crashes, 0 };
 
 	return rates[fault];
 }
@@ -58,6 +58,7 @@ void fault_event(struct world *w, const struct ev *ev)
 	case FAULT_CRASH: crash(w, b); break;
 	case FAULT_PARTITION: box_cut(w, b, (uint64_t)(w->set->down_s * 1e6)); break;
 	case FAULT_HEAT: box_hot(w, b, HEAT_US); break;
+	case FAULT_HUB: world_hub_crash(w); break;
 	default: mass_loss(w); break;
 	}
 	next(w, ev->sub);

@@ -14,6 +14,7 @@
 #define WINDOW_US (10 * SECOND)
 #define SETTLE_US SECOND
 #define MAX_ANSWER 16384
+#define AGAIN_US (5 * SECOND) /* without a word from the hub */
 #define LONG_LEAST 8000
 #define LONG_MOST 24000
 
@@ -282,7 +283,7 @@ static struct span prompt_of(const struct sim_job *j)
 static void submit(struct world *w, uint32_t job)
 {
 	const struct sim_job *j = &w->jobs[job];
-	char user[24], session[24], topic[64];
+	char user[24], session[24], topic[64], id[24];
 	struct hub_event ev = { .type = HUB_EV_SUBMIT };
 	struct submit s = { .model = span_of(w->fleet->models[j->model]->name),
 		.prompt = prompt_of(j),
@@ -292,6 +293,13 @@ static void submit(struct world *w, uint32_t job)
 		.priority = j->priority,
 		.deadline_ms = j->deadline_ms };
 
+	if (j->is_heard || j->phase == PHASE_ENDED)
+		return;
+	if (w->set->hub_crashes > 0) { /* it may not be there, or forget: asked again, under the same id */
+		snprintf(id, sizeof(id), "j%u", job);
+		s.id = span_of(id);
+		world_push(w, AGAIN_US, (struct ev){ .type = EV_SUBMIT, .who = job });
+	}
 	msg_set(&s, SUBMIT_SEED);
 	msg_set(&s, SUBMIT_MAX_TOKENS);
 	snprintf(user, sizeof(user), "u%u", j->user);
@@ -327,15 +335,19 @@ static void on_tokens(struct world *w, struct sim_job *j, const struct answer *a
 {
 	uint32_t job = (uint32_t)(j - w->jobs);
 	struct user_window *u = &w->fig.users[j->user];
+	/* A new run of the hub does not know all that the last one has shown. */
+	uint64_t n = a->n, known = a->index < j->next ? j->next - a->index : 0;
 
-	if (a->index != j->next || j->next + a->n > j->output || !span_eq(a->text, load_text(job, j->next, (uint32_t)a->n)))
+	if (a->index > j->next || a->index + n > j->output || (known > 0 && w->fig.hub_runs == 0) ||
+		!span_eq(a->text, load_text(job, (uint32_t)a->index, (uint32_t)n)))
 		wrong(w, job, "tokens that are not the next ones of its answer");
+	n = n > known ? n - known : 0;
 	if (j->next == 0) {
 		samples_add(&w->fig.first, w->now + w->set->hop_us - j->at);
 		u->served += j->prompt;
 	}
-	u->served += (double)a->n;
-	j->next += (uint32_t)a->n;
+	u->served += (double)n;
+	j->next += (uint32_t)n;
 }
 
 static void end(struct world *w, struct sim_job *j, const struct answer *a)
@@ -387,16 +399,28 @@ static void on_error(struct world *w, struct sim_job *j, const struct answer *a)
 	end(w, j, a);
 }
 
+/* The end has reached the broker. */
+static void told(struct world *w, const struct answer *a)
+{
+	char *id = w->set->hub_crashes > 0 ? span_str(a->job) : NULL;
+
+	if (id != NULL)
+		world_push(w, w->set->hop_us, (struct ev){ .type = EV_TOLD, .p = id, .gen = w->hub_gen });
+}
+
 void load_answer(struct world *w, const struct hub_action *act)
 {
 	uint32_t job = number_at_end(act->reply.topic);
 	struct sim_job *j = &w->jobs[job];
 	const struct answer *a = &act->answer;
 
-	if (j->phase == PHASE_ENDED) {
+	if (j->phase == PHASE_ENDED && w->fig.hub_runs == 0)
 		wrong(w, job, "an answer after its end");
-		return;
-	}
+	if (a->type == ANSWER_DONE || a->type == ANSWER_ERROR)
+		told(w, a);
+	if (j->phase == PHASE_ENDED)
+		return; /* a new run of the hub could not know that it was told */
+	j->is_heard = true;
 	switch (a->type) {
 	case ANSWER_TOKENS: on_tokens(w, j, a); break;
 	case ANSWER_DONE: on_done(w, j, a); break;
@@ -411,6 +435,11 @@ void load_event(struct world *w, const struct ev *ev)
 	case EV_SUBMIT: submit(w, ev->who); break;
 	case EV_ARRIVAL: arrival(w, ev); break;
 	case EV_TURN: turn(w, ev->who); break;
+	case EV_TOLD:
+		if (ev->gen == w->hub_gen)
+			world_feed_hub(w, &(struct hub_event){ .type = HUB_EV_TOLD, .job = span_of(ev->p) });
+		free(ev->p);
+		break;
 	default:
 		report_window(&w->fig, w->n_users);
 		if (!w->is_all_asked)

@@ -166,6 +166,7 @@ void report_run(const struct settings *s, const char *policy, struct figures_of_
 	put("attempts a job", "attempts_per_job", "", 4, share((double)f->attempts, (double)f->asked));
 	put("sessions moved", "sessions_moved", "", 0, (double)f->moved);
 	put("turns kept", "turns_kept", "", 0, (double)f->turns_kept);
+	put("hub restarts", "hub_restarts", "", 0, (double)f->hub_runs);
 	put("hub steps a job", "hub_steps_per_job", "", 2, share((double)f->steps_hub, (double)f->asked));
 	put("agent steps a job", "agent_steps_per_job", "", 2, share((double)f->steps_agent, (double)f->asked));
 	put("messages a job", "messages_per_job", "", 2, share((double)f->messages, (double)f->asked));

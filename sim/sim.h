@@ -12,6 +12,7 @@
  *   fault.c     what goes wrong
  *   hardware.c  kinds of boxes and models
  *   report.c    figures
+ *   disk.c      the journal of a hub that dies
  *   memory.c    what the hub core takes
  *
  * Time is in microseconds (the cores see milliseconds).  Nothing is random but by the seed. */
@@ -41,7 +42,8 @@ struct settings {
 	double load, rate; /* share of what the fleet can do; jobs a second, 0: by load */
 	double think_s, burst, burst_s, burst_every_s, long_share, heavy_share, low_share, high_share;
 	uint64_t hop_us, journal_us;
-	double loss, duplicate, reorder, crashes, partitions, slow, mass_loss, mass_at_s, down_s, heat;
+	double hub_crashes, hub_down_s, loss, duplicate, reorder, crashes, partitions, slow, mass_loss, mass_at_s, down_s,
+		heat;
 	double give_up_s;
 	const char *fleet, *models, *policies, *trace;
 	bool is_wire, is_csv, is_timing, is_verbose, no_sessions;
@@ -102,6 +104,7 @@ struct sim_job {
 	uint32_t system; /* tokens at the beginning of the prompt that its group has in common */
 	uint16_t group;
 	uint8_t model, phase, code, priority;
+	bool is_heard; /* by the hub: it has said something */
 	uint32_t deadline_ms;
 };
 
@@ -145,6 +148,7 @@ struct figures_of_run {
 	uint64_t attempts, moved, turns_kept; /* turns of a session after its first: on another agent; on the same */
 	uint64_t first_at, last_at, steps_hub, steps_agent, messages;
 	double busy_slot_us, slot_us; /* slots in use; that there are */
+	uint64_t hub_runs;            /* after the first */
 	struct user_window *users;
 	double jain, jain_weight;
 	double wall_s, cpu_s;
@@ -168,8 +172,8 @@ struct seq { /* a place of an engine's KV cache, and what it holds */
 };
 
 struct run {
-	uint64_t number; /* 0: free */
-	uint64_t order, at, read_at, decode_at; /* it came; its prompt was begun; its first token; 0: not yet */
+	uint64_t number;                                 /* 0: free */
+	uint64_t order, at, read_at, decode_at;          /* it came; its prompt was begun; its first token; 0: not yet */
 	uint32_t job, seq, prompt, cached, made, target; /* made: tokens of the answer so far, the prefix included */
 	double left;                                     /* tokens of the prompt not computed yet */
 	double due;                                      /* where of engine.pace its next message is */
@@ -197,7 +201,7 @@ struct box {
 	uint32_t index, epoch, conn, cut; /* cut: number of the partition, for the one that ends it */
 	bool is_linked, is_broker_linked, is_cut;
 	double speed, heat; /* of what it could; 1 */
-	uint64_t wake_at, out_at, in_at, others;
+	uint64_t wake_at, out_at, in_at;
 	struct mail *retained[2]; /* registration, status: at the broker */
 	uint64_t will_epoch, will_conn;
 	char id[16];
@@ -206,11 +210,13 @@ struct box {
 /* ---- the world ---- */
 
 enum ev_type {
-	EV_TO_HUB, /* p: mail, who: box, sub: topic */
+	EV_TO_HUB, /* p: mail, who: box, sub: topic; gen: hub_gen */
 	EV_TO_BOX, /* the same; gen: conn */
 	EV_NO_SUBSCRIBER,
-	EV_JOURNAL, /* p: sequence number */
-	EV_SUBMIT,  /* who: job */
+	EV_JOURNAL, /* p: sequence number; gen: hub_gen */
+	EV_TOLD,    /* p: a job's id; gen: hub_gen */
+	EV_HUB_START,
+	EV_SUBMIT, /* who: job */
 	EV_ARRIVAL,
 	EV_TURN, /* who: conversation */
 	EV_WINDOW,
@@ -239,7 +245,10 @@ struct world {
 	struct post post;
 	uint64_t now;
 	struct hub *hub;
-	bool is_hub_linked, is_recording;
+	bool is_recording;
+	uint32_t hub_gen;  /* runs of the hub, from 1; w->hub is NULL between two */
+	struct disk *disk; /* NULL: nothing is on it */
+	enum hub_policy policy;
 	uint64_t journal_asked, journal_safe;
 	bool is_journal_busy;
 	struct box *boxes;
@@ -264,6 +273,7 @@ uint64_t world_ms(const struct world *w);
 bool world_chance(struct world *w, double p);
 uint64_t world_between(struct world *w, uint64_t low, uint64_t high);
 double world_exp(struct rng *r, double mean);
+void world_hub_crash(struct world *w);
 void world_feed_hub(struct world *w, const struct hub_event *ev);
 void world_to_hub(
 	struct world *w, struct box *b, enum topic_kind kind, const struct msg_type *t, const void *m, unsigned qos);
@@ -295,6 +305,12 @@ void load_event(struct world *w, const struct ev *ev);
 void load_answer(struct world *w, const struct hub_action *act);
 struct span load_text(uint32_t job, uint32_t index, uint32_t n);
 const uint32_t *load_ids(uint32_t job, uint32_t index);
+
+/* disk.c */
+void disk_add(struct world *w, const struct hub_record *r);
+void disk_crash(struct world *w);
+void disk_restore(struct world *w);
+void disk_fini(struct disk *d); /* accepts NULL */
 
 /* fault.c */
 void fault_begin(struct world *w);

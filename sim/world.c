@@ -63,13 +63,25 @@ static void send(struct world *w, uint64_t *last_at, unsigned qos, struct ev ev)
 	world_push(w, at - w->now, ev);
 }
 
+/* For the hub's next connection. */
+static void retain(struct world *w, struct box *b, enum topic_kind kind, const struct mail *m)
+{
+	size_t i = kind == TOPIC_AGENT_STATUS;
+
+	if (w->set->hub_crashes == 0 || (kind != TOPIC_AGENT_STATUS && kind != TOPIC_AGENT_REGISTRATION))
+		return;
+	mail_free(&w->post, b->retained[i]);
+	b->retained[i] = mail_copy(&w->post, m);
+}
+
 void world_to_hub(
 	struct world *w, struct box *b, enum topic_kind kind, const struct msg_type *t, const void *m, unsigned qos)
 {
-	struct ev ev = { .type = EV_TO_HUB, .who = b->index, .sub = (uint16_t)kind };
+	struct ev ev = { .type = EV_TO_HUB, .who = b->index, .sub = (uint16_t)kind, .gen = w->hub_gen };
 
 	ev.p = mail_new(&w->post, t, m);
 	w->fig.messages++;
+	retain(w, b, kind, ev.p);
 	send(w, &b->out_at, qos, ev);
 	if (kind != TOPIC_AGENT_STATUS || !b->is_broker_linked)
 		return;
@@ -115,13 +127,18 @@ static void to_box(
 static void journal_commit(struct world *w)
 {
 	w->is_journal_busy = true;
-	world_push(w, w->set->journal_us, (struct ev){ .type = EV_JOURNAL, .p = (void *)(uintptr_t)w->journal_asked });
+	world_push(w, w->set->journal_us,
+		(struct ev){ .type = EV_JOURNAL, .p = (void *)(uintptr_t)w->journal_asked, .gen = w->hub_gen });
 }
 
 static void hub_act(struct world *w, const struct hub_action *a)
 {
 	switch (a->type) {
-	case HUB_ACT_PERSIST: w->journal_asked = a->persist.seq; break;
+	case HUB_ACT_PERSIST:
+		w->journal_asked = a->persist.seq;
+		if (w->set->hub_crashes > 0)
+			disk_add(w, &a->persist);
+		break;
 	case HUB_ACT_DISPATCH: to_box(w, a->agent, TOPIC_AGENT_JOBS, &job_type, &a->job, 1); break;
 	case HUB_ACT_CONTROL:
 		to_box(w, a->agent, TOPIC_AGENT_CONTROL, &control_type, &a->control, a->control.verb == CONTROL_ACK ? 0 : 1);
@@ -147,6 +164,8 @@ static void hub_step_once(struct world *w, const struct hub_event *ev)
 
 void world_feed_hub(struct world *w, const struct hub_event *ev)
 {
+	if (w->hub == NULL)
+		return;
 	hub_step_once(w, ev);
 	if (w->set->journal_us > 0) {
 		if (w->journal_asked > w->journal_safe && !w->is_journal_busy)
@@ -161,6 +180,8 @@ void world_feed_hub(struct world *w, const struct hub_event *ev)
 
 static void journal_done(struct world *w, const struct ev *ev)
 {
+	if (ev->gen != w->hub_gen)
+		return;
 	w->is_journal_busy = false;
 	w->journal_safe = (uint64_t)(uintptr_t)ev->p;
 	world_feed_hub(w, &(struct hub_event){ .type = HUB_EV_PERSISTED, .seq = w->journal_safe });
@@ -197,13 +218,78 @@ static void hub_hears(struct world *w, const struct ev *ev)
 	world_feed_hub(w, &h);
 }
 
+/* ---- its runs ---- */
+
+static void hub_begin(struct world *w)
+{
+	const struct settings *s = w->set;
+	struct hub_config c;
+
+	hub_config_defaults(&c);
+	c.seed = s->seed;
+	c.policy = w->policy;
+	c.epoch = ++w->hub_gen;
+	c.journal = s->hub_crashes > 0 ? HUB_JOURNAL_ASYNC : HUB_JOURNAL_OFF;
+	c.max_agents = c.max_agents > w->n_boxes ? c.max_agents : w->n_boxes;
+	c.max_jobs = c.max_jobs > 32 * w->n_boxes ? c.max_jobs : 32 * w->n_boxes;
+	c.queue_max = s->queue_max;
+	c.max_bytes = 0; /* what is kept of ended jobs is bounded by their number */
+	if (hub_new(&c, &w->hub) < 0)
+		abort();
+}
+
+void world_hub_crash(struct world *w)
+{
+	if (w->hub == NULL)
+		return;
+	w->hub = hub_free(w->hub);
+	disk_crash(w);
+	world_push(w, (uint64_t)(w->set->hub_down_s * 1e6), (struct ev){ .type = EV_HUB_START });
+}
+
+/* What the broker holds of a box, to the hub that has just subscribed. */
+static void tell_retained(struct world *w, const struct box *b)
+{
+	for (size_t k = 0; k < 2; k++) {
+		struct ev ev = { .type = EV_TO_HUB, .who = b->index, .gen = w->hub_gen };
+
+		if (b->retained[k] == NULL)
+			continue;
+		ev.sub = k == 0 ? TOPIC_AGENT_REGISTRATION : TOPIC_AGENT_STATUS;
+		ev.p = mail_copy(&w->post, b->retained[k]);
+		world_push(w, w->set->hop_us, ev);
+	}
+}
+
+/* It reads its journal, then what the broker holds; and its own word goes to all who are connected. */
+static void hub_starts_again(struct world *w)
+{
+	struct hub_status hub = { .version = PROTO_VERSION, .state = AGENT_ONLINE, .fleet = w->n_boxes };
+
+	w->journal_asked = w->journal_safe = 0;
+	w->is_journal_busy = false;
+	w->fig.hub_runs++;
+	hub_begin(w);
+	hub.epoch = w->hub_gen;
+	disk_restore(w);
+	world_feed_hub(w, &(struct hub_event){ .type = HUB_EV_LINK_UP });
+	for (size_t i = 0; i < w->n_boxes; i++) {
+		struct box *b = &w->boxes[i];
+
+		tell_retained(w, b);
+		if (b->is_linked && !b->is_cut)
+			box_feed(w, b, &(struct agent_event){ .type = AGENT_EV_HUB_STATUS, .hub_status = &hub });
+	}
+}
+
 /* ---- the turn ---- */
 
 static void happen(struct world *w, const struct ev *ev)
 {
 	switch (ev->type) {
 	case EV_TO_HUB:
-		hub_hears(w, ev);
+		if (ev->gen == w->hub_gen && w->hub != NULL)
+			hub_hears(w, ev);
 		mail_free(&w->post, ev->p);
 		break;
 	case EV_TO_BOX:
@@ -216,6 +302,8 @@ static void happen(struct world *w, const struct ev *ev)
 			w, &(struct hub_event){ .type = HUB_EV_NO_SUBSCRIBER, .agent = span_of(w->boxes[ev->who].id) });
 		break;
 	case EV_JOURNAL: journal_done(w, ev); break;
+	case EV_HUB_START: hub_starts_again(w); break;
+	case EV_TOLD:
 	case EV_SUBMIT:
 	case EV_ARRIVAL:
 	case EV_TURN:
@@ -227,7 +315,7 @@ static void happen(struct world *w, const struct ev *ev)
 
 static void turn(struct world *w)
 {
-	uint64_t hub_at = hub_deadline(w->hub), next = agenda_next(&w->agenda);
+	uint64_t hub_at = w->hub != NULL ? hub_deadline(w->hub) : UINT64_MAX, next = agenda_next(&w->agenda);
 	struct ev ev;
 
 	hub_at = hub_at == UINT64_MAX ? hub_at : hub_at * MS;
@@ -249,22 +337,6 @@ static bool all_ready(const struct world *w)
 				(w->boxes[i].engines[k].is_alive && !w->boxes[i].engines[k].is_ready))
 				return false;
 	return true;
-}
-
-static void hub_begin(struct world *w, enum hub_policy policy)
-{
-	const struct settings *s = w->set;
-	struct hub_config c;
-
-	hub_config_defaults(&c);
-	c.seed = s->seed;
-	c.policy = policy;
-	c.max_agents = c.max_agents > w->n_boxes ? c.max_agents : w->n_boxes;
-	c.max_jobs = c.max_jobs > 32 * w->n_boxes ? c.max_jobs : 32 * w->n_boxes;
-	c.queue_max = s->queue_max;
-	c.max_bytes = 0; /* what is kept of ended jobs is bounded by their number */
-	if (hub_new(&c, &w->hub) < 0)
-		abort();
 }
 
 static void bring_up(struct world *w)
@@ -294,7 +366,8 @@ void world_run(struct world *w, enum hub_policy policy)
 	if (w->boxes == NULL)
 		abort();
 	w->now = BEGIN_US;
-	hub_begin(w, policy);
+	w->policy = policy;
+	hub_begin(w);
 	bring_up(w);
 	load_begin(w);
 	fault_begin(w);
@@ -313,13 +386,19 @@ void world_fini(struct world *w)
 
 		if (ev.type == EV_TO_HUB || ev.type == EV_TO_BOX)
 			mail_free(&w->post, ev.p);
+		if (ev.type == EV_TOLD)
+			free(ev.p);
 	}
 	agenda_fini(&w->agenda);
-	for (size_t i = 0; i < w->n_boxes; i++)
+	for (size_t i = 0; i < w->n_boxes; i++) {
+		mail_free(&w->post, w->boxes[i].retained[0]);
+		mail_free(&w->post, w->boxes[i].retained[1]);
 		box_fini(&w->boxes[i]);
+	}
 	free(w->boxes);
 	free(w->jobs);
 	free(w->convs);
 	w->hub = hub_free(w->hub);
+	disk_fini(w->disk);
 	post_fini(&w->post);
 }

@@ -10,7 +10,7 @@ from shoaltest.suite import check, equal, main, note, test
 SIM = os.path.join(os.environ["SHOAL_BIN_DIR"], "shoal-sim")
 SMALL = ["--agents=24", "--jobs=600"]
 WORKLOADS = ["poisson", "bursts", "sessions", "no-session-ids", "long", "users", "priorities", "models"]
-FAULTS = ["lossy", "crashes", "partitions", "slow", "heat", "mass-loss"]
+FAULTS = ["lossy", "crashes", "partitions", "hub-crashes", "slow", "heat", "mass-loss"]
 
 
 def sim(*args, status=0):
@@ -48,7 +48,7 @@ def each_workload_comes_to_an_end():
 @test
 def each_fault_loses_nothing():
     for name in FAULTS:
-        for row in rows(*SMALL, "--scenario", "sessions", "--scenario", name):
+        for row in rows(*SMALL, "--scenario=sessions", "--think=2", "--scenario", name, "--down=5", "--policy=least_loaded,cost"):
             complete(row, 600)
 
 
@@ -59,6 +59,8 @@ def faults_happen():
     check(float(bad["attempts_per_job"]) > 1, "nobody died")
     lost = rows(*SMALL, "--policy=least_loaded", "--loss=0.1")[0]
     check(float(lost["messages_per_job"]) > float(calm["messages_per_job"]) + 0.3, "nothing was asked for again")
+    again = rows(*SMALL, "--policy=least_loaded", "--hub-crashes=30")[0]
+    check(int(again["hub_restarts"]) > 0 and again["lost"] == "0" and again["wrong"] == "0", "no hub came again")
     slow, = rows(*SMALL, "--policy=round_robin", "--slow=0.3")
     even, = rows(*SMALL, "--policy=round_robin")
     check(float(slow["e2e_p95_s"]) > 1.5 * float(even["e2e_p95_s"]), "slow boxes are not slow")
@@ -66,7 +68,8 @@ def faults_happen():
 
 @test
 def the_same_seed_gives_the_same_bytes():
-    for extra in ([], ["--scenario=sessions", "--scenario=lossy", "--crashes=20", "--partitions=20", "--heat=20"]):
+    for extra in ([], ["--scenario=sessions", "--scenario=lossy", "--crashes=20", "--partitions=20", "--heat=20",
+                      "--hub-crashes=4", "--down=5", "--policy=cost"]):
         one, two = (sim(*SMALL, *extra) for _ in range(2))
         check(one == two, f"two runs differ with {extra}")
         check(one != sim(*SMALL, *extra, "--seed=2"), "another seed gives the same")
