@@ -12,6 +12,7 @@ from shoaltest.wait import wait_until
 MODELS = {  # settings of the echo engine
     "echo": "tokens=20\n",
     "slow": "tokens=4000\ndelay_us=20000\n",
+    "slow-too": "tokens=4000\ndelay_us=20000\n",
     "still": "tokens=40\ndelay_us=3000000\n",
     "small": "n_ctx=64\n",
     "dies": "tokens=20\ncrash_at=3\n",
@@ -25,7 +26,7 @@ class Ward(Stack):
 
     def __init__(self):
         super().__init__(agents=0, hub=("jobs.attempts_max=1", "jobs.no_agent_wait_ms=300", "jobs.queue_max=1", "jobs.stall_ms=700",
-                                        "fleet.will_grace_ms=50", "jobs.retry_min_ms=10"))
+                                        "fleet.will_grace_ms=50", "jobs.retry_min_ms=10", "fair.max_live=2"))
         self.agents = [self.start_ward("box-1")]
         wait_until(lambda: self.is_settled(), "the models are loaded, but one", 30)
 
@@ -138,6 +139,20 @@ def jobs_that_end_otherwise_than_well():
     failed("MODEL_NOT_LOADED", model="echo", prompt=None, input="a text")
     failed("BATCH_TIMEOUT", model="hangs")
     failed("ENGINE_CRASHED", model="dies")
+
+
+@test
+def refusals_of_a_user_who_has_too_many():
+    jobs = []
+    for model in ("slow", "slow-too"):
+        jobs.append(client.submit({"model": model, "prompt": "a", "stream": True}))
+        wait_until(lambda: stack.status()["running"] == len(jobs), f"{len(jobs)} run")
+    told("RATE_LIMITED", f'({client.submit({"model": "echo", "prompt": "a"}).end()["code"]})')
+    for j in stack.get("/api/v1/jobs")[1]["jobs"]:
+        shoal("cancel", j["job"])
+    for j in jobs:
+        j.end()
+    stack.await_idle()
 
 
 @test

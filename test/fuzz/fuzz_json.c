@@ -1,4 +1,4 @@
-/* JSON documents: a submit, and one of the answers.  What decodes must encode and decode to the same. */
+/* JSON documents: a submit, one of the answers, what an operator asks.  What decodes must encode and decode to the same. */
 #include <stdlib.h>
 
 #include "fuzz.h"
@@ -34,5 +34,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	arena.p = room;
 	decode_twice(&submit_type, span_mem(data, size), &arena);
 	decode_twice(&answer_type, span_mem(data, size), &arena);
+	decode_twice(&admin_type, span_mem(data, size), &arena);
 	return 0;
 }
