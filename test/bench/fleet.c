@@ -2,19 +2,21 @@
  *
  * Usage: fleet port=PORT [agents=N] [links=N] [slots=N] [first=N] [prefix=P] [idle_ms=N] [busy_ms=N] [beat=0]
  *
- * N agents on that many connections (links=N agents: one each, with a will; a broker without access lists lets
- * several share one), numbered from `first`; heartbeats at the real cadence, beat=0: none.  Commands are lines of stdin,
- * each is answered with one line of JSON:
+ * N agents on that many connections, numbered from `first`; with as many links as agents each has its own, with a will (a
+ * broker without access lists lets several share one).  Heartbeats come at the real cadence, with beat=0 none.
  *
- *   announce            registers all agents; answered when the broker has acknowledged it
- *   run NAME=VALUE …    jobs=N, by clients=N at once or a rate=N a second at random moments (seed=N); stream=1, json=1 (else
- * CBOR), prompt=BYTES, tokens=N in frames of frame=N; hold=1: agents accept and answer no more; ends after wait_s=N at the
- * latest.  Answer: how many ended, seconds, messages and bytes of a job (each), and lists of microseconds: from a submit to
- * its agent (hop_us), and to its end (end_us) release             jobs that are held end record FILE         writes the
- * messages of the first job of the last run, for relay.c
+ * Commands are lines of stdin, each is answered with one line of JSON:
  *
- * The end of stdin ends it.  Times are taken when a message is handed to the MQTT client and when the client hands it over.
- */
+ *   announce     registers all agents; answered when the broker has acknowledged it
+ *   run OPTIONS  jobs=N, by clients=N at once or a rate=N a second at random moments (of seed=N).  Each with a prompt=BYTES
+ *                and tokens=N, in frames of frame=N; stream=1, json=1 (else CBOR), key=1 (an id of the client's); hold=1:
+ *                agents accept and say no more.  Ends after wait_s=N at the latest.  Answered with how many ended,
+ *                seconds, messages and bytes of a job (each), and two lists of microseconds: from a submit until an agent
+ *                has it (hop_us), and until its end (end_us)
+ *   release      held jobs go on
+ *   record FILE  writes the messages of the last run's first job, for relay.c
+ *
+ * The end of stdin ends it.  Times are taken when the MQTT client is handed a message, and when it hands one over. */
 #include "fleet.h"
 
 #include <errno.h>
@@ -106,7 +108,8 @@ static void read_load(struct load *l, char *words)
 {
 	const struct field fields[] = { { "jobs", &l->jobs }, { "clients", &l->clients }, { "rate", &l->rate },
 		{ "stream", &l->stream }, { "prompt", &l->prompt }, { "tokens", &l->tokens }, { "frame", &l->frame },
-		{ "hold", &l->hold }, { "json", &l->json }, { "wait_s", &l->wait_s }, { "seed", &l->seed } };
+		{ "hold", &l->hold }, { "json", &l->json }, { "key", &l->key }, { "wait_s", &l->wait_s },
+		{ "seed", &l->seed } };
 
 	*l = (struct load){ .jobs = 1, .clients = 1, .prompt = 200, .tokens = 8, .frame = 1, .wait_s = 60 };
 	for (char *save = NULL, *w = strtok_r(words, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))

@@ -28,16 +28,16 @@ struct fleet;
 struct run {                       /* a job an agent has */
 	char id[PROTO_MAX_ID + 1]; /* empty: free */
 	uint64_t attempt;
-	uint64_t first, last; /* tokens of this attempt: last is behind the last */
-	uint64_t next;        /* token to be sent next */
-	bool is_accepted, is_held, is_over;
+	uint64_t first, last;                         /* tokens of this attempt: last is behind the last */
+	uint64_t next;                                /* token to be sent next */
+	bool is_accepted, is_held, is_over, was_over; /* over: DONE is said; was: its slot is free */
 };
 
 struct agent {
 	struct link *link;
 	char id[32];
 	size_t n_running;
-	struct run *runs; /* options.slots of them */
+	struct run *runs;
 	bool is_announced;
 };
 
@@ -65,7 +65,7 @@ struct options {
 };
 
 struct load { /* of one command "run" */
-	uint64_t jobs, clients, rate, stream, prompt, tokens, frame, hold, json, wait_s, seed;
+	uint64_t jobs, clients, rate, stream, prompt, tokens, frame, hold, json, key, wait_s, seed;
 };
 
 struct counts { /* messages and their payloads' bytes, as agents and clients see them */
@@ -148,7 +148,9 @@ enum record_kind {
 struct record *record_new(void);
 void record_free(struct record *r);
 void record_begin(struct record *r, struct span client_id);
-void record_note(struct record *r, enum record_kind kind, struct span job, struct span bytes);
+/* client_id: of the client's job, if it is known; it may stand in the bytes, too.  job: the hub's id of it, or the relay's.
+ */
+void record_note(struct record *r, enum record_kind kind, struct span client_id, struct span job, struct span bytes);
 int record_write(const struct record *r, const char *path);
 
 #endif

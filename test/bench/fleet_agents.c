@@ -11,7 +11,13 @@
 
 static const struct span isa[] = { SPAN("sse4.2"), SPAN("avx2"), SPAN("fma"), SPAN("f16c") };
 
-/* The number in an id, or the number of agents for none of ours. */
+/* An agent keeps what has ended until the hub has it safe; its slot is free by then. */
+static size_t max_runs(const struct fleet *f)
+{
+	return 4 * f->options.slots + 16;
+}
+
+/* NULL: none of ours. */
 static struct agent *find(struct fleet *f, struct span id)
 {
 	uint64_t n = 0;
@@ -183,7 +189,7 @@ static int say(struct agent *a, const struct run *r, const struct job_event *wha
 		return rc;
 	count_event(f);
 	if (kind < RECORD_KINDS)
-		record_note(f->record, kind, e.job, buf_span(&f->out));
+		record_note(f->record, kind, SPAN_NONE, e.job, buf_span(&f->out));
 	return 0;
 }
 
@@ -252,13 +258,15 @@ static void go_on(struct agent *a, struct run *r)
 	if (rc == 0 && !r->is_held && !r->is_over) {
 		rc = say_done(a, r);
 		r->is_over = rc == 0;
+		a->n_running -= rc == 0 && !r->was_over;
+		r->was_over = r->was_over || rc == 0;
 	}
 	a->link->is_owing = a->link->is_owing || rc == ERR_FULL;
 }
 
 static struct run *find_run(struct agent *a, struct span id)
 {
-	for (size_t i = 0; i < a->link->fleet->options.slots; i++)
+	for (size_t i = 0; i < max_runs(a->link->fleet); i++)
 		if (span_is(id, a->runs[i].id))
 			return &a->runs[i];
 	return NULL;
@@ -275,10 +283,10 @@ static void on_job(struct agent *a, const struct mq_msg *msg)
 	f->counts.jobs++;
 	f->counts.job_bytes += msg->payload.n;
 	clients_arrived(f, m.prompt);
-	record_note(f->record, RECORD_JOB, m.job, msg->payload);
+	record_note(f->record, RECORD_JOB, SPAN_NONE, m.job, msg->payload);
 	r = find_run(a, m.job);
 	if (r == NULL && (r = find_run(a, SPAN(""))) == NULL)
-		fleet_die("agent %s was given more jobs than it has slots", a->id);
+		fleet_die("agent %s was given more jobs than it can hold", a->id);
 	if (r->id[0] != '\0' && m.attempt <= r->attempt) {
 		r->is_accepted = r->is_accepted && m.attempt < r->attempt; /* said again */
 	} else {
@@ -298,7 +306,7 @@ static void on_job(struct agent *a, const struct mq_msg *msg)
 static void forget(struct agent *a, struct run *r)
 {
 	r->id[0] = '\0';
-	a->n_running--;
+	a->n_running -= !r->was_over;
 	if (--a->link->fleet->n_running == 0)
 		clients_agents_idle(a->link->fleet);
 }
@@ -315,7 +323,7 @@ static void on_control(struct agent *a, const struct mq_msg *msg)
 	f->counts.acks += c.verb == CONTROL_ACK;
 	f->counts.control_bytes += msg->payload.n;
 	if (c.verb == CONTROL_END || c.verb == CONTROL_ACK)
-		record_note(f->record, c.verb == CONTROL_ACK ? RECORD_ACK : RECORD_CONTROL, c.job, msg->payload);
+		record_note(f->record, c.verb == CONTROL_ACK ? RECORD_ACK : RECORD_CONTROL, SPAN_NONE, c.job, msg->payload);
 	if (c.verb == CONTROL_PING) {
 		(void)(say_registration(a) == 0 && say_status(a) == 0);
 		say_heartbeat(a);
@@ -355,7 +363,7 @@ void agents_message(struct link *l, const struct mq_msg *msg)
 static void each_run(struct fleet *f, const struct link *l, void (*fn)(struct agent *a, struct run *r))
 {
 	for (size_t i = 0; i < f->options.agents; i++)
-		for (size_t k = 0; (l == NULL || f->agents[i].link == l) && k < f->options.slots; k++)
+		for (size_t k = 0; (l == NULL || f->agents[i].link == l) && k < max_runs(f); k++)
 			if (f->agents[i].runs[k].id[0] != '\0')
 				fn(&f->agents[i], &f->agents[i].runs[k]);
 }
@@ -451,7 +459,7 @@ void agents_init(struct fleet *f)
 
 		(void)snprintf(a->id, sizeof(a->id), FLEET_ID, i + f->options.first);
 		a->link = &f->links[i % f->options.links];
-		a->runs = calloc(f->options.slots, sizeof(*a->runs));
+		a->runs = calloc(max_runs(f), sizeof(*a->runs));
 		if (a->runs == NULL)
 			fleet_die("no memory");
 	}

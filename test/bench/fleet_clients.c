@@ -1,7 +1,8 @@
 /* fleet_clients.c - clients: a closed loop or a fixed rate of jobs, and when what came.
  *
  * A job's name has ID_LEN characters: U, 4 digits of the user, A, 5 of the agent that a relay is to give it to, N and 14 of
- * its number.  Its prompt begins with the name, so that whoever gets the job can be told apart. */
+ * its number.  It is the Correlation Data of its submit, and its prompt begins with it: so all that belongs to it can be
+ * told. */
 #include "fleet.h"
 
 #include <stdio.h>
@@ -97,7 +98,7 @@ static struct span encode(struct fleet *f, const char *name)
 {
 	static char prompt[PROTO_MAX_PROMPT];
 	size_t n = f->load.prompt > ID_LEN ? f->load.prompt : ID_LEN;
-	struct submit s = { .id = span_mem(name, ID_LEN),
+	struct submit s = { .id = span_mem(name, f->load.key != 0 ? ID_LEN : 0),
 		.model = SPAN(FLEET_MODEL),
 		.max_tokens = f->load.tokens,
 		.stream = f->load.stream != 0 };
@@ -135,7 +136,8 @@ static void submit(struct fleet *f)
 	rc = topic_make(f->options.prefix, TOPIC_CLIENT_JOBS, span_of(user_id), &topic);
 	pub.topic = span_of(topic.s);
 	pub.response_topic = span_of(reply.s);
-	record_note(f->record, RECORD_SUBMIT, SPAN_NONE, pub.payload);
+	pub.correlation = span_mem(name, ID_LEN);
+	record_note(f->record, RECORD_SUBMIT, pub.correlation, SPAN_NONE, pub.payload);
 	*t = (struct times){ .submitted = fleet_now_ns() };
 	f->n_submitted++;
 	if (rc == 0)
@@ -170,7 +172,7 @@ static void on_end(struct fleet *f, struct times *t, const struct answer *a)
 		loop_timer_at(f->end_timer, 0);
 }
 
-static void note_answer(struct fleet *f, const struct answer *a, struct span bytes)
+static void note_answer(struct fleet *f, const struct answer *a, const struct mq_msg *msg)
 {
 	static const enum record_kind kinds[ANSWER_TYPE_COUNT] = { [ANSWER_ACCEPTED] = RECORD_ANSWER_ACCEPTED,
 		[ANSWER_TOKENS] = RECORD_ANSWER_TOKENS,
@@ -179,9 +181,9 @@ static void note_answer(struct fleet *f, const struct answer *a, struct span byt
 		[ANSWER_ERROR] = RECORD_KINDS };
 
 	f->counts.answers++;
-	f->counts.answer_bytes += bytes.n;
+	f->counts.answer_bytes += msg->payload.n;
 	if (kinds[a->type] < RECORD_KINDS)
-		record_note(f->record, kinds[a->type], a->job, bytes);
+		record_note(f->record, kinds[a->type], msg->correlation, a->job, msg->payload);
 }
 
 void clients_message(struct fleet *f, const struct mq_msg *msg)
@@ -193,10 +195,10 @@ void clients_message(struct fleet *f, const struct mq_msg *msg)
 
 	if (rc < 0)
 		fleet_die("an answer cannot be read: %s", err_text(rc));
-	t = f->is_running ? find(f, a.id) : NULL;
+	t = f->is_running ? find(f, msg->correlation) : NULL;
 	if (t == NULL)
 		return;
-	note_answer(f, &a, msg->payload);
+	note_answer(f, &a, msg);
 	if (a.type == ANSWER_DONE || a.type == ANSWER_ERROR)
 		on_end(f, t, &a);
 }

@@ -52,10 +52,11 @@ void record_begin(struct record *r, struct span client_id)
 		fleet_die("a job's name is too long");
 }
 
-void record_note(struct record *r, enum record_kind kind, struct span job, struct span bytes)
+void record_note(struct record *r, enum record_kind kind, struct span client_id, struct span job, struct span bytes)
 {
 	struct note *n = &r->notes[r->n];
-	bool is_named = memmem(bytes.p, bytes.n, r->client_id, strlen(r->client_id)) != NULL;
+	bool is_named =
+		span_is(client_id, r->client_id) || memmem(bytes.p, bytes.n, r->client_id, strlen(r->client_id)) != NULL;
 
 	if (!is_named && (r->job[0] == '\0' || !span_is(job, r->job)))
 		return; /* another job */

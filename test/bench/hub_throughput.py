@@ -11,7 +11,7 @@ from wire import Hub, Relay
 args = arguments(__doc__, rounds=(5, "rounds"), jobs=(3000, "of a round"), clients=(32, "jobs at once"), agents=(8, "agents"),
                  prompt=(200, "bytes of a prompt"), tokens=(8, "of an answer, a frame each"),
                  settings=("", "of the hub, NAME=VALUE with commas between"))
-SLOTS = 64
+SLOTS = 8
 KINDS = {"JSON": {"json": 1, "stream": 0}, "CBOR": {"json": 0, "stream": 0}, "JSON, streams": {"json": 1, "stream": 1}}
 MESSAGES = ("submits", "jobs", "events", "controls", "acks", "answers")
 

@@ -114,9 +114,10 @@ static void send(struct relay *r, struct out *o, const char *name)
 
 	for (size_t i = 0; i < o->n_places; i++)
 		memcpy(o->bytes.p + o->places[i], name, ID_LEN);
-	if (o->where == 'a')
+	if (o->where == 'a') {
+		pub.correlation = span_mem(name, ID_LEN);
 		memcpy(strstr(topic, "/clients/u") + 10, name + 1, FLEET_USER_LEN - 1);
-	else
+	} else
 		memcpy(strstr(topic, "/agents/a") + 9, name + 1 + FLEET_USER_LEN, FLEET_ID_LEN - 1);
 	pub.topic = span_of(topic);
 	if (mq_publish(r->mq, &pub, NULL) < 0 && o->qos > 0)
