@@ -41,6 +41,7 @@ struct journal {
 	/* Waits until all that was taken is safe, or until then. */
 	void (*drain)(struct journal *j, uint64_t timeout_ms);
 	void (*free)(struct journal *j); /* what was taken is written first, if it can be */
+	bool takes_notes;                /* an entry with .note outlives the hub when write() returns */
 };
 
 /* Keeps nothing: everything is at once as safe as it gets.  Jobs do not outlive the hub. */
@@ -59,6 +60,9 @@ struct journal_options {
 
 /* On SQLite, in a thread of its own.  On failure err holds one sentence. */
 int journal_sqlite_new(struct loop *l, const struct journal_options *o, const struct journal_events *on, void *ctx, char *err,
+	size_t err_size, struct journal **ret);
+/* The same, with notes in a file beside it, if it can be made. */
+int journal_notes_new(struct loop *l, const struct journal_options *o, const struct journal_events *on, void *ctx, char *err,
 	size_t err_size, struct journal **ret);
 
 #endif

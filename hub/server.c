@@ -297,7 +297,7 @@ static int journal_open(struct server *s, char *err, size_t err_size)
 		return ERR_TOOBIG;
 	}
 	o.file = s->journal_file = (char *)name.p; /* buf_addf() ends in NUL */
-	return journal_sqlite_new(s->loop, &o, &events, s, err, err_size, &s->journal);
+	return journal_notes_new(s->loop, &o, &events, s, err, err_size, &s->journal);
 }
 
 /* What the last run left, before anything else happens. */
@@ -322,8 +322,10 @@ static int make_parts(struct server *s, uint64_t seed, char *err, size_t err_siz
 
 	core.seed = seed;
 	core.epoch = s->epoch;
-	if ((rc = hub_new(&core, &s->hub)) < 0 || (rc = journal_open(s, err, err_size)) < 0 ||
-		(rc = loop_timer_new(s->loop, on_tick, s, &s->tick)) < 0 ||
+	if ((rc = journal_open(s, err, err_size)) < 0)
+		return rc;
+	core.notes = s->journal->takes_notes;
+	if ((rc = hub_new(&core, &s->hub)) < 0 || (rc = loop_timer_new(s->loop, on_tick, s, &s->tick)) < 0 ||
 		(rc = loop_timer_new(s->loop, on_second, s, &s->second)) < 0)
 		return rc;
 	/* The order is the order of the loop's tail: HTTP's answers first, so that the publishes

@@ -100,7 +100,7 @@ void attempt_begin(struct hub *h, struct job *j, struct agent *a, const char *ro
 	j->crowd = a->n_jobs;
 	h->counters.attempts++;
 	jobs_await(h, j, HUB_PERSIST_ATTEMPT);
-	if (!RULE(h, JOURNAL_DISPATCH) || journal_is_noted(h, j))
+	if (!RULE(h, JOURNAL_DISPATCH) || journal_note(h, j))
 		jobs_go_on(h, j);
 	jobs_arm(h, j);
 }

@@ -335,6 +335,10 @@ struct hub {
 	struct table jobs, by_key, by_user, by_conn;
 	struct list live, ended, persisting, telling;
 	size_t n_live, n_ended, bytes;
+	struct {
+		uint64_t old_seq, seq; /* the last of */
+		size_t old_bytes, bytes;
+	} notes; /* not safe yet */
 	bool is_journal_full, has_retold;
 	uint64_t settle_until_ms; /* after a restart: who has not announced itself yet may still do so */
 	struct buf record; /* to encode into */
@@ -512,8 +516,8 @@ static inline struct mark journal_mark(const struct job *j)
 {
 	return (struct mark){ j->n_ids, j->text.n, j->probs.n };
 }
-/* Its latest entry need not be safe before an agent hears of the job, only before its client does. */
-bool journal_is_noted(const struct hub *h, const struct job *j);
+/* Of the entry just asked for: true when it is noted, and the job goes on; only its client waits until it is safe. */
+bool journal_note(struct hub *h, const struct job *j);
 void journal_go_ahead(struct hub *h, struct job *j);
 void journal_body(struct hub *h, const struct job *j, struct hub_record *r);
 void journal_rest(struct hub *h, struct job *j);      /* tokens that are in no record yet */

@@ -98,7 +98,7 @@ struct hub_config { /* copied, but for the lists, which must outlive the hub; ti
 	uint64_t max_prefixes;         /* beginnings of prompts remembered; 0: none */
 	enum hub_journal journal;      /* ASYNC: a stream's tokens are shown before they are safe */
 	uint64_t rejoin_ms;            /* after a start an agent has so long to come back to its jobs */
-	bool notes;                    /* an entry outlives the hub, if not its machine, as soon as the shell has it */
+	bool notes;                    /* the shell takes notes: see struct hub_record */
 	unsigned rules_off;            /* tests only: enum hub_rule bits; without effect in shipped builds */
 };
 
@@ -201,6 +201,10 @@ enum hub_persist_kind {
 };
 const char *hub_persist_name(unsigned kind); /* NULL: none */
 
+/* Of notes whose entries are not safe yet there are never more, each counted with HUB_NOTE_HEAD bytes beside its body. */
+#define HUB_NOTES_MAX ((size_t)512 << 10)
+#define HUB_NOTE_HEAD 512
+
 struct hub_record {
 	uint64_t seq; /* of this run, from 1; 0 in a RESTORE */
 	enum hub_persist_kind kind;
@@ -212,6 +216,7 @@ struct hub_record {
 	bool has_reader;       /* END: over MQTT, which is to be told */
 	struct span body;      /* empty where nothing is kept (HUB_JOURNAL_OFF), and for a value that goes */
 	uint64_t age_ms;       /* RESTORE: since it was written */
+	bool note;             /* it has to outlive the hub, if not its machine, before the next action is carried out */
 };
 
 enum hub_action_type {

@@ -150,7 +150,7 @@ void jobs_add(struct hub *h, struct job *j)
 	jobs_await(h, j, HUB_PERSIST_SUBMIT);
 	if (!RULE(h, JOURNAL_ACCEPT))
 		jobs_go_on(h, j);
-	else if (journal_is_noted(h, j))
+	else if (journal_note(h, j))
 		journal_go_ahead(h, j);
 	jobs_arm(h, j);
 }

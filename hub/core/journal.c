@@ -5,7 +5,7 @@
  * stream before they are shown (unless the journal is asynchronous), an end before it is
  * told and before the agent may forget the tokens.  So a hub that starts again knows at
  * least what anybody outside knows, and contradicts nobody.  Safe is what outlives the
- * machine; for a first attempt it is enough to outlive the hub (journal_is_noted).
+ * machine; for a first attempt it is enough to outlive the hub (journal_note).
  *
  * A job has at most one record of tokens on its way: what comes meanwhile goes into the
  * next.  That is a group commit by itself: the slower the disk, the longer the records.
@@ -191,10 +191,28 @@ static void wait_for(struct hub *h, struct job *j, uint64_t seq)
  * was promised, or one that is tried for the first time once more, by the same number, with the same seed and no token
  * shown: the other run of it is fenced off, or gives the same.  A job with an id of its client's is taken only when the
  * journal has looked whether it knows the id, and a further attempt must never have the number of another. */
-bool journal_is_noted(const struct hub *h, const struct job *j)
+bool journal_note(struct hub *h, const struct job *j)
 {
-	return h->config.notes && h->config.journal != HUB_JOURNAL_OFF &&
-	       (j->attempt == 1 || (j->attempt == 0 && j->key[0] == '\0'));
+	struct hub_record *r = &h->acts[h->n_acts - 1].persist;
+	size_t size = r->body.n + HUB_NOTE_HEAD;
+
+	if (!h->config.notes || r->body.n == 0 || j->attempt > 1 || (j->attempt == 0 && j->key[0] != '\0') ||
+		h->notes.old_bytes + h->notes.bytes + size > HUB_NOTES_MAX)
+		return false;
+	h->notes.bytes += size;
+	h->notes.seq = r->seq;
+	r->note = true;
+	return true;
+}
+
+/* Those up to the last at the time before are safe. */
+static void forget_notes(struct hub *h, uint64_t seq)
+{
+	if (seq < h->notes.old_seq)
+		return;
+	h->notes.old_seq = h->notes.seq;
+	h->notes.old_bytes = seq >= h->notes.seq ? 0 : h->notes.bytes;
+	h->notes.bytes = 0;
 }
 
 /* To an agent, if one has room; the client hears of it when the entry is safe. */
@@ -309,6 +327,7 @@ void journal_safe(struct hub *h, uint64_t seq)
 {
 	bool is_any_over = false;
 
+	forget_notes(h, seq);
 	while (!list_empty(&h->telling)) {
 		struct job *j = CONTAINER(h->telling.next, struct job, telling);
 

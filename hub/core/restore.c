@@ -137,9 +137,9 @@ static void restore_attempt(struct hub *h, struct job *j, const struct hub_recor
 {
 	struct record_attempt m;
 
-	if (!decode(&record_attempt_type, r->body, arena, &m) || m.index > j->n_ids || m.text_bytes > j->text.n ||
-		m.prob_bytes > j->probs.n)
-		return;
+	if (!decode(&record_attempt_type, r->body, arena, &m) || m.attempt <= j->attempt || m.index > j->n_ids ||
+		m.text_bytes > j->text.n || m.prob_bytes > j->probs.n)
+		return; /* known: a note may be of what the journal has, too */
 	j->n_ids = m.index;
 	j->text.n = m.text_bytes;
 	j->probs.n = m.prob_bytes;

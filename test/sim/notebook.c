@@ -1,8 +1,8 @@
 /* notebook.c - what the hub writes down, and its crashes.
  *
- * A record is safe when the hub was told so.  With a crash all safe ones are left, and of those on
- * their way as many of the first as chance has it.  Lost then is what was promised to someone
- * outside and is not among them. */
+ * A record is safe when the hub was told so.  With a crash all safe ones are left, those it had
+ * noted, and of the others on their way as many of the first as chance has it.  Lost then is what
+ * was promised to someone outside and is not among them. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -78,7 +78,7 @@ bool notebook_has(const struct sim *s, struct span id, enum hub_persist_kind kin
 	for (size_t i = s->n_records; i-- > 0;) {
 		const struct record *r = &s->records[i];
 
-		if (r->r.kind == kind && r->r.attempt == attempt && span_eq(r->r.job, id) && is_safe(s, r))
+		if (r->r.kind == kind && r->r.attempt == attempt && span_eq(r->r.job, id) && (is_safe(s, r) || r->r.note))
 			return true;
 	}
 	return false;
@@ -103,17 +103,21 @@ static void lose(struct sim *s, const struct record *r)
 
 static void lose_some(struct sim *s)
 {
-	size_t first = s->n_records, n;
+	size_t first = s->n_records, n, n_noted = 0;
 
 	while (first > 0 && !is_safe(s, &s->records[first - 1]))
 		first--;
 	n = first + rng_below(&s->rng, s->n_records - first + 1);
 	for (size_t i = n; i < s->n_records; i++) {
+		if (s->records[i].r.note) {
+			s->records[n + n_noted++] = s->records[i];
+			continue;
+		}
 		lose(s, &s->records[i]);
 		free(s->records[i].mem);
 	}
-	sim_trace(s, "FAULT hub crash: %zu records, %zu lost", n, s->n_records - n);
-	s->n_records = n;
+	sim_trace(s, "FAULT hub crash: %zu records, %zu noted, %zu lost", n, n_noted, s->n_records - n - n_noted);
+	s->n_records = n + n_noted;
 }
 
 /* A value that another has replaced since. */

@@ -363,7 +363,7 @@ void watch_done(struct sim *s, size_t job, const struct answer *a);
 
 /* notebook.c */
 void notebook_keep(struct sim *s, const struct hub_record *r);
-bool notebook_has(const struct sim *s, struct span id, enum hub_persist_kind kind, uint64_t attempt); /* safely */
+bool notebook_has(const struct sim *s, struct span id, enum hub_persist_kind kind, uint64_t attempt); /* safe, or noted */
 void notebook_safe(struct sim *s, uint64_t seq);
 void notebook_tempt(struct sim *s); /* after each turn: is this the moment to crash */
 void notebook_crash(struct sim *s); /* the hub dies, and starts again with what was written */

@@ -556,6 +556,7 @@ void sim_hub_begin(struct sim *s)
 	c.seed = s->seed;
 	c.epoch = ++s->hub_life;
 	c.journal = s->has_journal ? HUB_JOURNAL_SYNC : HUB_JOURNAL_OFF;
+	c.notes = s->has_journal && s->seed / 6 % 2 == 0;
 	c.rejoin_ms = 5000;
 	c.policy = s->seed % HUB_POLICY_COUNT;
 	c.attempts_max = 8;

@@ -146,3 +146,33 @@ Test(hub_notes, what_nobody_was_promised_may_be_gone_after_a_power_cut)
 	cr_assert_eq(rig_count(&r, HUB_ACT_ANSWER), 0);
 	cr_assert_eq(rig_controls(&r, CONTROL_CANCEL) + rig_controls(&r, CONTROL_END), 1, "its agent is told to stop");
 }
+
+Test(hub_notes, there_are_only_so_many_notes_until_the_disk_has_them)
+{
+	static char prompt[8192];
+	struct submit big = rig_request("", false);
+	size_t n_noted = 0;
+
+	rig_agent(&r, "a", 1, 2, 100);
+	memset(prompt, 'x', sizeof(prompt));
+	big.prompt = span_mem(prompt, sizeof(prompt));
+	do
+		rig_submit_to(&r, "alice", big, "t", 0);
+	while (rig_dispatched(&r, "a") != NULL && ++n_noted < 100);
+	cr_assert(n_noted > HUB_NOTES_MAX / 12000 && n_noted < HUB_NOTES_MAX / sizeof(prompt), "%zu are noted", n_noted);
+	rig_persisted(&r, r.persist_seq);
+	cr_assert_str_neq(submit("", false), "", "all are safe: there may be notes again");
+}
+
+Test(hub_notes, an_attempt_that_is_known_is_not_restored_over_its_tokens)
+{
+	const char *job = submit("", true);
+	struct hub_record attempt = r.records[1];
+
+	cr_assert(attempt.note && attempt.kind == HUB_PERSIST_ATTEMPT);
+	rig_tokens(&r, "a", job, 1, 0, "ab");
+	rig_persisted(&r, r.persist_seq);
+	r.records[r.n_records++] = attempt; /* from a note */
+	rig_crash(&r, &config, r.n_records, 1000);
+	cr_assert_eq(rig_job_view(&r, job).tokens, 2);
+}
