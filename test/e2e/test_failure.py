@@ -5,7 +5,7 @@ import signal
 import time
 
 from hubtest import Stack
-from shoaltest.cluster import children, is_sanitized
+from shoaltest.cluster import BIN, children, is_sanitized
 from shoaltest.mqtt import Client
 from shoaltest.suite import check, equal, main, test
 from shoaltest.wait import wait_until
@@ -217,6 +217,24 @@ def a_broker_that_is_killed_loses_no_job():
     s.await_idle(60)
     equal((s.count("jobs_failed"), s.count("jobs_done")), (0, 3))
     ended_well(Client(s.mqtt_port).submit(question(tokens=STREAM)), want)
+    s.close()
+
+
+@test
+def two_boxes_with_one_id_get_no_work_until_one_is_gone():
+    s = Boxes(2, "tokens=20\n")
+    conf = s.dir / "clone.cfg"
+    conf.write_text((s.dir / "box-1.cfg").read_text().replace(f'"{s.dir}/box-1"', f'"{s.dir}/clone"'))
+    process = type(s.hub)
+    clone = process(s.dir, "clone", [BIN / "shoal-agent", "--config", conf])
+    wait_until(lambda: {a["id"]: a["state"] for a in s.list_agents()}["box-1"] == "quarantined", "the clone is noticed", 10 * SLOW)
+    check("CLONE" in s.hub.text(), "and told")
+    for _ in range(6):
+        equal(ended_well(s.client.submit(question()))["receipt"]["agent"], "box-2")
+    for agent in (clone, s.agents[0]):
+        agent.kill()
+    s.agents[0] = process(s.dir, "box-1", s.agents[0].popen.args)
+    s.await_ready(2)
     s.close()
 
 
