@@ -126,7 +126,7 @@ static const struct config_option options[] = {
 	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
 	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
 
-	MS("fair.age_ms", core.age_ms, 0, "30000", "a waiting job rises by one priority each time it has waited so long; 0: never"),
+	MS("fair.age_ms", core.age_ms, 0, "30000", "a user with nothing served at a priority for so long: its first job there rises by one; 0: never"),
 	UINT("fair.quantum", core.quantum, 1, 1 << 20, "1024", "tokens", "of work a user's jobs are given in one turn, times its weight"),
 	UINT("fair.max_users", core.max_users, 0, 1000000, "10000", NULL, "remembered while they have no jobs"),
 	UINT("fair.requests_per_minute", core.each.requests_per_minute, 0, 1000000, "0", NULL, "of each user; 0: any number"),

@@ -211,6 +211,7 @@ struct job {
 	struct user *owner;  /* while live; NULL: no memory for it */
 	struct flow *flow;   /* NULL: it is in no queue */
 	unsigned level;      /* of the queue it is in */
+	unsigned n_rises;    /* above its priority */
 	uint64_t cost;       /* in expected tokens */
 	bool is_paid, is_charged, is_given; /* out of its user's buckets; of its turn; an agent has it */
 	struct list place;   /* a flow of a model's queue, an agent's jobs or waiters, or none */

@@ -69,7 +69,8 @@ static inline uint64_t users_weight(const struct user *u)
 #define QUEUE_LANES 16 /* jobs by the labels they require */
 
 struct queue { /* of one model, one level */
-	struct list ring; /* accounts, in turn */
+	struct list ring;   /* accounts, in turn */
+	struct list by_age; /* … the longest not served first */
 	struct list lanes[QUEUE_LANES]; /* flows of all accounts */
 	size_t n;
 };
@@ -81,9 +82,7 @@ void line_remove(struct hub *h, struct job *j); /* if it is in one */
 struct job *line_first(struct hub *h, const struct hold *o, size_t *ret_level);
 bool line_is_before(const struct hub *h, const struct job *a, const struct job *b); /* of two models, one level */
 void line_given(struct hub *h, struct job *j); /* it goes to an agent: its user pays */
-uint64_t line_rise_ms(const struct hub *h, const struct job *j); /* when it rises a level; UINT64_MAX: never */
-void line_rise(struct hub *h, struct job *j);
-unsigned line_level(const struct hub *h, const struct job *j);
+unsigned line_level(const struct job *j);
 uint64_t line_cost(const struct model *m, uint64_t prompt_bytes, uint64_t max_tokens); /* expected tokens */
 
 #endif

@@ -84,7 +84,7 @@ struct hub_config { /* copied, but for the lists, which must outlive the hub; ti
 	uint64_t breaker_percent;      /* … and how many of them failures */
 	uint64_t breaker_window_ms;
 	uint64_t breaker_open_ms, breaker_open_max_ms; /* the first time; doubles up to */
-	uint64_t age_ms;               /* a waiting job rises a priority after; 0: never */
+	uint64_t age_ms;               /* a user not served so long: its job rises a priority; 0: never */
 	uint64_t quantum;              /* tokens a user is served at once in its turn */
 	uint64_t max_users;            /* remembered without jobs */
 	struct hub_user_limits each;

@@ -379,7 +379,6 @@ static uint64_t job_next(const struct hub *h, const struct job *j)
 		at = earlier(at, j->await_until_ms);
 	if (j->avoid != NULL)
 		at = earlier(at, j->avoid_until_ms);
-	at = earlier(at, line_rise_ms(h, j));
 	if (j->kin_until_ms > 0)
 		at = earlier(at, j->kin_until_ms);
 	return earlier(at, j->recheck_ms);
@@ -439,8 +438,6 @@ static void queued_tick(struct hub *h, struct job *j)
 		if (route_job(h, j))
 			return;
 	}
-	if (h->now_ms >= line_rise_ms(h, j))
-		line_rise(h, j);
 	if (h->now_ms < j->recheck_ms)
 		return;
 	poison_wait(h, j);

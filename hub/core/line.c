@@ -1,9 +1,10 @@
 /* line.c - the order in which jobs wait for a model.
  *
  * Three levels: high, normal, low.  The most urgent level in which some job fits the agent
- * that looks is served.  A job rises by one level for every age_ms that it has waited since it
- * was submitted, so that low work is held up by new high work for 2 age_ms at most; from then
- * on it only waits for its turn among users.
+ * that looks is served.  When a user has had nothing served at a level for age_ms its first job
+ * there rises by one.  So the oldest job of a user waits 2 age_ms for more urgent work at most,
+ * then for its turn, and another one follows each age_ms.  It is the user that ages, not the job:
+ * jobs of a user with little weight wait long by right, and must not overtake others for that.
  *
  * Within a level users take turns by deficit round robin (M. Shreedhar, G. Varghese, "Efficient
  * Fair Queueing using Deficit Round Robin", SIGCOMM 1995): each visit brings a user quantum
@@ -30,9 +31,11 @@
 #define USUAL_OUTPUT 256 /* tokens, until there were jobs */
 #define USUAL_BYTES 4.0  /* of a token */
 
-struct account {          /* one user's jobs in one queue */
-	struct node node; /* hub.accounts */
-	struct list ring; /* queue.ring */
+struct account {            /* one user's jobs in one queue */
+	struct node node;   /* hub.accounts */
+	struct list ring;   /* queue.ring */
+	struct list by_age; /* queue.by_age */
+	uint64_t served_ms; /* last, or when it began to wait */
 	struct list flows;
 	struct queue *queue;
 	struct user *user;
@@ -52,6 +55,7 @@ static const unsigned level_of[] = { [PRIORITY_HIGH] = 0, [PRIORITY_NORMAL] = 1,
 void line_init(struct queue *q)
 {
 	list_init(&q->ring);
+	list_init(&q->by_age);
 	for (size_t i = 0; i < QUEUE_LANES; i++)
 		list_init(&q->lanes[i]);
 	q->n = 0;
@@ -69,23 +73,9 @@ uint64_t line_cost(const struct model *m, uint64_t prompt_bytes, uint64_t max_to
 	return 1 + (uint64_t)((double)prompt_bytes / bytes + output);
 }
 
-static uint64_t rises(const struct hub *h, const struct job *j)
+unsigned line_level(const struct job *j)
 {
-	return RULE(h, AGING) && h->config.age_ms > 0 ? (h->now_ms - j->submitted_ms) / h->config.age_ms : 0;
-}
-
-unsigned line_level(const struct hub *h, const struct job *j)
-{
-	uint64_t n = rises(h, j);
-
-	return n < level_of[j->priority] ? level_of[j->priority] - (unsigned)n : 0;
-}
-
-uint64_t line_rise_ms(const struct hub *h, const struct job *j)
-{
-	if (j->flow == NULL || j->level == 0 || !RULE(h, AGING) || h->config.age_ms == 0)
-		return UINT64_MAX;
-	return j->submitted_ms + (level_of[j->priority] - j->level + 1) * h->config.age_ms;
+	return level_of[j->priority] - j->n_rises;
 }
 
 /* ---- accounts and flows ---- */
@@ -112,6 +102,8 @@ static struct account *account_get(struct hub *h, struct queue *q, struct user *
 	acc->user = u;
 	list_init(&acc->flows);
 	list_add_tail(&q->ring, &acc->ring);
+	list_add_tail(&q->by_age, &acc->by_age);
+	acc->served_ms = h->now_ms;
 	table_add(&h->accounts, hash, &acc->node);
 	return acc;
 }
@@ -121,6 +113,7 @@ static void account_free(struct hub *h, struct account *acc)
 	if (!list_empty(&acc->flows))
 		return;
 	list_del(&acc->ring);
+	list_del(&acc->by_age);
 	table_del(&h->accounts, &acc->node);
 	free(acc);
 }
@@ -186,7 +179,7 @@ static void add_front(struct flow *f, struct job *j)
 
 void line_add(struct hub *h, struct job *j)
 {
-	unsigned level = line_level(h, j);
+	unsigned level = line_level(j);
 	struct queue *q = &j->model->queue[level];
 	struct flow *f = flow_get(h, q, j);
 
@@ -195,7 +188,7 @@ void line_add(struct hub *h, struct job *j)
 		j->not_before_ms = h->now_ms + h->config.retry_max_ms;
 		return;
 	}
-	if (j->attempt > 0 || level < level_of[j->priority])
+	if (j->attempt > 0 || j->n_rises > 0)
 		add_front(f, j);
 	else
 		list_add_tail(&f->rest, &j->place);
@@ -216,12 +209,6 @@ void line_remove(struct hub *h, struct job *j)
 	f->account->queue->n--;
 	h->waiting[j->level]--;
 	flow_free(h, f);
-}
-
-void line_rise(struct hub *h, struct job *j)
-{
-	line_remove(h, j);
-	line_add(h, j);
 }
 
 /* ---- who is next ---- */
@@ -335,13 +322,56 @@ static struct job *any(struct hub *h, struct queue *q, const struct hold *o)
 	return NULL;
 }
 
+/* ---- who has waited too long ---- */
+
+static void served(const struct hub *h, struct account *acc)
+{
+	acc->served_ms = h->now_ms;
+	list_del(&acc->by_age);
+	list_add_tail(&acc->queue->by_age, &acc->by_age);
+}
+
+static struct job *oldest(struct account *acc)
+{
+	struct job *first = NULL;
+
+	LIST_EACH(l, &acc->flows)
+	{
+		struct flow *f = CONTAINER(l, struct flow, in_account);
+		struct list *at = !list_empty(&f->front) ? f->front.next : f->rest.next;
+		struct job *j = CONTAINER(at, struct job, place);
+
+		if (first == NULL || j->rank < first->rank)
+			first = j;
+	}
+	return first;
+}
+
+static void rise(struct hub *h, struct queue *q)
+{
+	while (!list_empty(&q->by_age)) {
+		struct account *acc = CONTAINER(q->by_age.next, struct account, by_age);
+		struct job *j;
+
+		if (h->now_ms - acc->served_ms < h->config.age_ms)
+			return;
+		j = oldest(acc);
+		served(h, acc);
+		line_remove(h, j);
+		j->n_rises++;
+		line_add(h, j);
+	}
+}
+
 struct job *line_first(struct hub *h, const struct hold *o, size_t *ret_level)
 {
+	for (size_t level = 1; RULE(h, AGING) && h->config.age_ms > 0 && level < PRIORITY_COUNT; level++)
+		rise(h, &o->model->queue[level]);
 	for (size_t level = 0; level < PRIORITY_COUNT; level++) {
 		struct queue *q = &o->model->queue[level];
 		struct job *j = q->n > 0 ? by_turns(h, q, o) : NULL;
 
-		if (j == NULL && q->n > 0)
+		if (j == NULL && q->n > 0 && RULE(h, LOOK))
 			j = any(h, q, o);
 		*ret_level = level;
 		if (j != NULL)
@@ -362,8 +392,10 @@ bool line_is_before(const struct hub *h, const struct job *a, const struct job *
 
 void line_given(struct hub *h, struct job *j)
 {
-	if (j->flow != NULL)
+	if (j->flow != NULL) {
 		j->flow->account->credit -= (int64_t)price(h, j);
+		served(h, j->flow->account);
+	}
 	if (j->owner != NULL && !j->is_charged)
 		meter_add(&j->owner->served, h->now_ms, j->cost);
 	if (j->flow != NULL)

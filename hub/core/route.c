@@ -430,7 +430,7 @@ static bool offer_waiting(struct hub *h, struct agent *a)
 
 	if (j == NULL)
 		return false;
-	for (size_t level = 0; level < line_level(h, j); level++)
+	for (size_t level = 0; level < line_level(j); level++)
 		if (j->model->queue[level].n > 0)
 			return false;
 	give(h, look_at_nobody(h, &l, j), j, session_hold(h, j));

@@ -11,6 +11,7 @@
  *   sticky.c  conversations and who runs them
  *   operator.c what operators ask of the hub
  *   notebook.c what the hub writes down, and its crashes
+ *   fair.c    users that share a fleet
  *   fault.c   what goes wrong, and when it stops
  *   watch.c   counts failures, to hold the hub to its rules about them
  *   main.c    seeds, mutants, the report
@@ -368,6 +369,10 @@ void notebook_safe(struct sim *s, uint64_t seq);
 void notebook_tempt(struct sim *s); /* after each turn: is this the moment to crash */
 void notebook_crash(struct sim *s); /* the hub dies, and starts again with what was written */
 void notebook_fini(struct sim *s);
+
+/* fair.c: another world from the same seed */
+#define FAIR_EVERY 8 /* seeds */
+bool fair_run(struct sim *s);
 
 /* fault.c */
 void fault_plan(struct sim *s);
