@@ -414,13 +414,13 @@ static const struct msg_field receipt_fields[] = {
 	MSG_F_REAL(T, prefill_ms, 7, 0),
 	MSG_F_REAL(T, decode_ms, 8, 0),
 	MSG_F_REAL(T, total_ms, 9, 0),
-	MSG_F_TEXT(T, continuity, RECEIPT_CONTINUITY, 0, PROTO_MAX_NAME),
-	MSG_F_TEXT(T, session, RECEIPT_SESSION, 0, PROTO_MAX_NAME),
-	MSG_F_TEXT(T, session_why, RECEIPT_SESSION_WHY, 0, PROTO_MAX_NAME),
-	MSG_F_UINT(T, expected_cached, RECEIPT_EXPECTED_CACHED, 0, ANY),
 	MSG_F_SUBS(T, candidates, struct route_candidate, 10, 0, PROTO_MAX_CANDIDATES, &route_candidate_type),
 	MSG_F_UINT(T, expected_ms, 11, 0, ANY),
 	MSG_F_UINT(T, cached_tokens, 12, 0, ANY),
+	MSG_F_TEXT(T, session, RECEIPT_SESSION, 0, PROTO_MAX_NAME),
+	MSG_F_TEXT(T, session_why, RECEIPT_SESSION_WHY, 0, PROTO_MAX_NAME),
+	MSG_F_UINT(T, expected_cached, RECEIPT_EXPECTED_CACHED, 0, ANY),
+	MSG_F_TEXT(T, continuity, RECEIPT_CONTINUITY, 0, PROTO_MAX_NAME),
 };
 #undef T
 const struct msg_type receipt_type = MSG_TYPE("receipt", struct receipt, receipt_fields);
