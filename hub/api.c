@@ -131,7 +131,8 @@ static void fill_agent(const struct server *s, const struct hub_agent_view *v, s
 
 static int compare(struct span x, struct span y)
 {
-	int rc = memcmp(x.p, y.p, x.n < y.n ? x.n : y.n);
+	size_t n = x.n < y.n ? x.n : y.n;
+	int rc = n > 0 ? memcmp(x.p, y.p, n) : 0;
 
 	return rc != 0 ? rc : (x.n > y.n) - (x.n < y.n);
 }
@@ -141,52 +142,83 @@ static int by_id(const void *a, const void *b)
 	return compare(*(const struct span *)a, *(const struct span *)b);
 }
 
-struct agents_search {
-	struct list ids; /* struct span; of those behind the cursor */
-	struct span cursor;
-	uint64_t total;
+/* The least names behind the cursor: a heap with the greatest of them first, so that a fleet of any
+ * size is walked once and never sorted. */
+struct least {
+	struct span *ids, cursor;
+	size_t n, max;
+	uint64_t n_behind, total; /* names behind the cursor, all */
 };
+
+static void sift_down(struct least *l)
+{
+	for (size_t i = 0, child; (child = 2 * i + 1) < l->n; i = child) {
+		struct span id = l->ids[i];
+
+		if (child + 1 < l->n && compare(l->ids[child + 1], l->ids[child]) > 0)
+			child++;
+		if (compare(l->ids[child], id) <= 0)
+			return;
+		l->ids[i] = l->ids[child];
+		l->ids[child] = id;
+	}
+}
+
+static void sift_up(struct least *l)
+{
+	for (size_t i = l->n - 1; i > 0 && compare(l->ids[i], l->ids[(i - 1) / 2]) > 0; i = (i - 1) / 2) {
+		struct span id = l->ids[i];
+
+		l->ids[i] = l->ids[(i - 1) / 2];
+		l->ids[(i - 1) / 2] = id;
+	}
+}
 
 static void note_id(void *ctx, const struct hub_agent_view *v)
 {
-	struct agents_search *f = ctx;
-	struct span *id = f->cursor.n == 0 || compare(v->id, f->cursor) > 0 ? list_add(&f->ids) : NULL;
+	struct least *l = ctx;
 
-	f->total++;
-	if (id != NULL)
-		*id = v->id;
+	l->total++;
+	if (compare(v->id, l->cursor) <= 0)
+		return;
+	l->n_behind++;
+	if (l->n < l->max) {
+		l->ids[l->n++] = v->id;
+		sift_up(l);
+	} else if (compare(v->id, l->ids[0]) < 0) {
+		l->ids[0] = v->id;
+		sift_down(l);
+	}
 }
 
 void api_agents(const struct server *s, const struct query *q, struct buf *out)
 {
-	struct agents_search f = { .ids = list_of(s, sizeof(struct span), SIZE_MAX), .cursor = q->cursor };
-	struct api_agents doc = { 0 };
-	struct span *ids;
-	struct api_agent *agents;
+	struct least l = { .ids = calloc(q->limit, sizeof(*l.ids)), .cursor = q->cursor, .max = q->limit };
+	struct api_agent *agents = calloc(q->limit, sizeof(*agents));
+	struct api_agents doc = { .agents = agents };
 
-	hub_each_agent(server_hub(s), note_id, &f);
-	ids = f.ids.items;
-	if (f.ids.n > 1)
-		qsort(ids, f.ids.n, sizeof(*ids), by_id);
-	doc.n_agents = f.ids.n < q->limit ? f.ids.n : q->limit;
-	doc.agents = agents = calloc(doc.n_agents > 0 ? doc.n_agents : 1, sizeof(*agents));
-	doc.total = f.total;
-	if (doc.n_agents < f.ids.n)
-		doc.next = ids[doc.n_agents - 1];
-	for (size_t i = 0; i < doc.n_agents && agents != NULL; i++) {
+	if (l.ids == NULL || agents == NULL) {
+		out->err = ERR_NOMEM;
+		free(l.ids);
+		free(agents);
+		return;
+	}
+	hub_each_agent(server_hub(s), note_id, &l);
+	qsort(l.ids, l.n, sizeof(*l.ids), by_id);
+	for (size_t i = 0; i < l.n; i++) {
 		struct hub_agent_view v;
 
-		if (hub_find_agent(server_hub(s), ids[i], &v))
-			fill_agent(s, &v, &agents[i]);
+		if (hub_find_agent(server_hub(s), l.ids[i], &v))
+			fill_agent(s, &v, &agents[doc.n_agents++]);
 	}
-	if (agents != NULL)
-		doc_add(&api_agents_type, &doc, out);
-	else
-		out->err = ERR_NOMEM;
-	for (size_t i = 0; i < doc.n_agents && agents != NULL; i++)
+	doc.total = l.total;
+	if (l.n < l.n_behind)
+		doc.next = l.ids[l.n - 1];
+	doc_add(&api_agents_type, &doc, out);
+	for (size_t i = 0; i < doc.n_agents; i++)
 		free((void *)(uintptr_t)agents[i].models);
 	free(agents);
-	free(ids);
+	free(l.ids);
 }
 
 bool api_agent(const struct server *s, struct span id, struct buf *out)

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Operators: what they ask over the command line, HTTP and MQTT, and what becomes of agents and jobs."""
 import json
+import signal
+import subprocess
 
 from hubtest import Stack, request
-from shoaltest.cluster import run_shoal
+from shoaltest.cluster import BIN, run_shoal
 from shoaltest.mqtt import PREFIX, Client
 from shoaltest.suite import check, equal, main, test
 from shoaltest.wait import wait_until
@@ -226,6 +228,38 @@ def lists_come_in_pages():
     equal(([a["id"] for a in doc["agents"]], doc.get("next")), (["box-2"], None))
     equal(stack.get("/api/v1/agents/box-2")[1]["agents"][0]["id"], "box-2")
     equal(stack.get("/api/v1/agents/nobody")[0], 404)
+
+
+@test
+def agents_come_in_pages_of_any_size():
+    late = Client(stack.mqtt_port)
+    for name in [f"x-{k}" for k in (7, 3, 9, 1, 8, 2, 6, 4, 5, 0)]:  # only a will is heard of them
+        late.publish(f"{PREFIX}/agents/{name}/status", bytes([0xA3, 1, 1, 2, 1, 3, 0]))
+    wait_until(lambda: stack.get("/api/v1/agents?limit=1")[1]["total"] == 12, "all are known")
+    want = ["box-1", "box-2"] + [f"x-{k}" for k in range(10)]
+    for limit in (1, 3, 5, 12, 1000):
+        seen, cursor = [], ""
+        while True:
+            doc = stack.get(f"/api/v1/agents?limit={limit}&cursor={cursor}")[1]
+            seen += [a["id"] for a in doc["agents"]]
+            cursor = doc.get("next")
+            if not cursor:
+                break
+        equal(seen, want, f"agents, {limit} at a time")
+    late.close()
+    for name in want[2:]:
+        shoal("forget", name)
+
+
+@test
+def jobs_can_be_watched_and_sessions_listed():
+    client.submit({"model": "echo", "prompt": "x", "max_tokens": 2, "session": "talk-1"}).end()
+    check("talk-1" in shoal("sessions"), shoal("sessions"))
+    watch = subprocess.Popen([BIN / "shoal", "jobs", "--watch", "--http", f"http://127.0.0.1:{stack.port}"], stdout=subprocess.PIPE, text=True)
+    equal([watch.stdout.readline() for _ in range(2)], ["no jobs\n"] * 2)
+    watch.send_signal(signal.SIGINT)
+    equal(watch.wait(10), 130, "exit status")
+    watch.stdout.close()
 
 
 @test

@@ -152,7 +152,7 @@ def refusals_of_a_user_who_has_too_many():
         shoal("cancel", j["job"])
     for j in jobs:
         j.end()
-    stack.await_idle()
+    wait_until(lambda: stack.status()["running"] + stack.status()["queued"] == 0, "all have ended")
 
 
 @test
