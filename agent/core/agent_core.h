@@ -85,6 +85,7 @@ struct job {
 
 	/* Owed to the hub. */
 	bool say_accepted, say_progress;
+	bool is_unwanted; /* told to stop: only the end is said */
 	bool is_heard; /* the hub has spoken about this attempt: it knows it was taken */
 	bool is_end_said;
 	bool is_confirmed; /* the hub knows the end */

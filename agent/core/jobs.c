@@ -301,7 +301,7 @@ void job_replace(struct agent *a, struct job *j)
 /* Nobody waits for its tokens any more, and nobody acknowledges them: they must not hold up its end. */
 static void job_cancel(struct job *j)
 {
-	stream_ack(&j->stream, stream_end(&j->stream));
+	j->is_unwanted = true;
 	switch (j->state) {
 	case JOB_QUEUED: job_finish(j, FINISH_CANCELLED); break;
 	case JOB_RUNNING: engine_cancel(j->engine, j->run); break; /* DONE(cancelled) follows */
@@ -328,6 +328,7 @@ static void job_resend(struct job *j, uint64_t index)
 {
 	struct stream *s = &j->stream;
 
+	j->is_unwanted = false;
 	stream_ack(s, index);
 	if (!stream_rewind(s, index))
 		j->say_progress = j->state != JOB_ENDED;

@@ -197,6 +197,8 @@ static bool flush_job(struct agent *a, struct job *j)
 	struct stream *s = &j->stream;
 	bool with_tokens = j->state == JOB_RUNNING || (j->state == JOB_ENDED && j->end == JOB_EVENT_DONE);
 
+	with_tokens = with_tokens && !j->is_unwanted;
+
 	if (j->say_accepted) {
 		say(a, j, JOB_EVENT_ACCEPTED);
 		j->say_accepted = false;
