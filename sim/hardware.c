@@ -21,6 +21,8 @@ static const struct box_kind kinds[] = {
 	{ "laptop", 45 * GB, 500e9, 16 * GIB, 4, POWER_BATTERY, "class=laptop", 8 },
 	{ "desktop", 60 * GB, 1000e9, 32 * GIB, 4, POWER_MAINS, "class=desktop", 16 },
 	{ "server", 180 * GB, 3000e9, 128 * GIB, 8, POWER_UPS, "class=server", 64 },
+	{ "echo", 600e6 / 13e-3, 1e18, 8 * GIB, 4, POWER_MAINS, "class=echo",
+		4 }, /* tiny: 13 ms a step, whatever is in it */
 	{ "gpu", 400 * GB, 20000e9, 24 * GIB, 16, POWER_MAINS, "class=gpu", 16 },
 };
 

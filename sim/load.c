@@ -387,6 +387,8 @@ static void on_done(struct world *w, struct sim_job *j, const struct answer *a)
 	if (!c->is_short && c->agent != SIM_NONE)
 		*(c->agent == agent ? &f->turns_kept : &f->moved) += 1;
 	c->agent = agent;
+	if (agent < w->n_boxes)
+		w->boxes[agent].n_done++;
 	end(w, j, a);
 }
 

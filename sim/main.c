@@ -51,6 +51,15 @@ static double slots(const struct world *w)
 	return n;
 }
 
+static double busiest(const struct world *w)
+{
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < w->n_boxes; i++)
+		most = w->boxes[i].n_done > most ? w->boxes[i].n_done : most;
+	return w->fig.done > 0 ? (double)most / (double)w->fig.done : 0;
+}
+
 /* Returns whether all jobs ended as they should. */
 static bool run(const struct settings *s, const struct fleet *fleet, struct trace *trace, enum hub_policy policy)
 {
@@ -67,6 +76,7 @@ static bool run(const struct settings *s, const struct fleet *fleet, struct trac
 	if (s->is_timing)
 		memory_measure(policy, &w->fig.bytes_agent);
 	world_run(w, policy);
+	w->fig.busiest = busiest(w);
 	w->fig.slot_us = slots(w) * (double)(w->last_end - w->begin);
 	w->fig.wall_s = seconds(CLOCK_MONOTONIC) - began;
 	w->fig.cpu_s = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;

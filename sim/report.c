@@ -163,6 +163,7 @@ void report_run(const struct settings *s, const char *policy, struct figures_of_
 	put("cached share of prompts", "cached_share", "", 4, share((double)f->cached_tokens, (double)f->prompt_tokens));
 	put("fairness", "fairness", "", 4, share(f->jain, f->jain_weight));
 	put("slots in use", "utilisation", "", 4, share(f->busy_slot_us, f->slot_us));
+	put("busiest box's share", "busiest_share", "", 4, f->busiest);
 	put("attempts a job", "attempts_per_job", "", 4, share((double)f->attempts, (double)f->asked));
 	put("sessions moved", "sessions_moved", "", 0, (double)f->moved);
 	put("turns kept", "turns_kept", "", 0, (double)f->turns_kept);

@@ -152,7 +152,7 @@ struct figures_of_run {
 	struct user_window *users;
 	double jain, jain_weight;
 	double wall_s, cpu_s;
-	double bytes_agent, bytes_session;
+	double bytes_agent, bytes_session, busiest; /* busiest: share of the jobs done that one box did */
 };
 
 void samples_add(struct samples *s, uint64_t us);
@@ -201,7 +201,7 @@ struct box {
 	uint32_t index, epoch, conn, cut; /* cut: number of the partition, for the one that ends it */
 	bool is_linked, is_broker_linked, is_cut;
 	double speed, heat; /* of what it could; 1 */
-	uint64_t wake_at, out_at, in_at;
+	uint64_t wake_at, out_at, in_at, n_done;
 	struct mail *retained[2]; /* registration, status: at the broker */
 	uint64_t will_epoch, will_conn;
 	char id[16];

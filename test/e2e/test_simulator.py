@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """shoal-sim: each workload and each fault in small, nothing lost, the same seed gives the same figures."""
 import csv
 import io
