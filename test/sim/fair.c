@@ -54,9 +54,12 @@ static void feed(struct fair *f, const struct hub_event *ev);
 
 static void given(struct fair *f, const struct hub_action *a)
 {
-	size_t number = (size_t)strtoull(a->job.prompt.p, NULL, 10), agent = (size_t)(a->agent.p[0] - 'a');
-	struct fair_job *j = &f->jobs[number];
+	size_t number = 0, agent = (size_t)(a->agent.p[0] - 'a');
+	struct fair_job *j;
 
+	for (size_t i = 0; i < a->job.prompt.n; i++)
+		number = number * 10 + (size_t)(a->job.prompt.p[i] - '0');
+	j = &f->jobs[number];
 	if (j->is_given)
 		return;
 	j->is_given = true;
@@ -85,11 +88,13 @@ static void act(struct fair *f, const struct hub_action *acts, size_t n)
 static void feed(struct fair *f, const struct hub_event *ev)
 {
 	const struct hub_action *acts;
+	size_t n = hub_step(f->h, f->now, ev, &acts);
 
-	act(f, acts, hub_step(f->h, f->now, ev, &acts));
+	act(f, acts, n);
 	while (f->safe < f->seq) {
 		f->safe = f->seq;
-		act(f, acts, hub_step(f->h, f->now, &(struct hub_event){ .type = HUB_EV_PERSISTED, .seq = f->safe }, &acts));
+		n = hub_step(f->h, f->now, &(struct hub_event){ .type = HUB_EV_PERSISTED, .seq = f->safe }, &acts);
+		act(f, acts, n);
 	}
 }
 
