@@ -414,7 +414,8 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.models = models,
 		.n_models = s->n_models,
 		.labels = labels,
-		.n_labels = s->n_labels };
+		.n_labels = s->n_labels,
+		.metered = s->metered };
 
 	if (settings_limit(s->memory.soft, &c.memory_soft) < 0 || settings_limit(s->memory.hard, &c.memory_hard) < 0)
 		return ERR_RANGE; /* the table has checked them */

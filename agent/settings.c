@@ -191,6 +191,8 @@ static const struct config_option options[] = {
 		.help = "running jobs may go on for so long when the agent is told to stop" },
 	{ "labels", CONFIG_TEXTS, AT(labels), AT(n_labels), .max = PROTO_MAX_LABELS, .def = "",
 		.help = "\"key=value\": what jobs may require or prefer" },
+	{ "metered", CONFIG_BOOL, AT(metered), .def = "false",
+		.help = "what goes over the link of this box costs money: the hub prefers others" },
 	{ "gpio.chip", CONFIG_TEXT, AT(gpio.chip), .max = 63, .def = "",
 		.help = "\"gpiochip0\", or a path: whose lines the following are; empty: no lights, no button" },
 	{ "gpio.online", CONFIG_UINT, AT(gpio.online), .max = GPIO_NONE, .def = GPIO_NONE_TEXT,

@@ -65,6 +65,7 @@ struct settings {
 	uint64_t hub_lease_ms, drain_ms;
 	char **labels;
 	size_t n_labels;
+	bool metered;
 	struct gpio_settings gpio;
 	struct {
 		unsigned level; /* index into log_level_names */

@@ -67,6 +67,43 @@ static void add_models(const struct registration *r, struct api_agent *a)
 	a->models = models, a->n_models = r->n_models;
 }
 
+/* Its own, and those of the configuration. */
+static void add_labels(const struct hub_agent_view *v, struct api_agent *a)
+{
+	size_t own = v->registration != NULL ? v->registration->n_labels : 0, more = v->known != NULL ? v->known->n_labels : 0;
+	struct span *labels = own + more > 0 ? calloc(own + more, sizeof(*labels)) : NULL;
+
+	if (labels == NULL)
+		return;
+	for (size_t i = 0; i < own; i++)
+		labels[i] = v->registration->labels[i];
+	for (size_t i = 0; i < more; i++)
+		labels[own + i] = span_of(v->known->labels[i]);
+	a->labels = labels, a->n_labels = own + more;
+}
+
+static void agent_fini(struct api_agent *a)
+{
+	free((void *)(uintptr_t)a->models);
+	free((void *)(uintptr_t)a->labels);
+}
+
+static void add_rates(const struct server *s, struct api_agent *a)
+{
+	struct api_held_model *models = (void *)(uintptr_t)a->models; /* of add_models() */
+	struct hub_rates_view v;
+
+	for (size_t i = 0; i < a->n_models; i++) {
+		if (!hub_rates_of(server_hub(s), a->id, models[i].name, &v))
+			continue;
+		models[i].seen_prefill_per_s = v.prefill_per_s;
+		models[i].seen_decode_per_s = v.decode_per_s;
+		models[i].seen_load_ms = v.load_ms;
+		models[i].failing = v.errors;
+		models[i].in_flight = v.in_flight;
+	}
+}
+
 static void add_breakers(const struct server *s, struct api_agent *a)
 {
 	struct api_held_model *models = (void *)(uintptr_t)a->models; /* of add_models() */
@@ -83,7 +120,6 @@ static void add_breakers(const struct server *s, struct api_agent *a)
 static void add_registration(const struct registration *r, struct api_agent *a)
 {
 	add_models(r, a);
-	a->labels = r->labels, a->n_labels = r->n_labels;
 	a->host = r->host, a->software = r->software, a->engine = r->engine;
 	a->hardware = r->hardware;
 	a->epoch = r->epoch, a->conn = r->conn;
@@ -119,11 +155,16 @@ static void fill_agent(const struct server *s, const struct hub_agent_view *v, s
 		.slots = v->slots,
 		.in_flight = v->in_flight,
 		.weight = v->weight,
+		.metered = v->metered,
+		.tier = span_of(v->tier),
+		.configured = v->known != NULL,
 		.drained = v->is_drained,
 		.isolated = v->is_isolated,
 		.asked_for = v->is_drained || v->is_isolated ? v->admin_reason : SPAN_NONE };
 	if (v->registration != NULL)
 		add_registration(v->registration, a);
+	add_labels(v, a);
+	add_rates(s, a);
 	add_breakers(s, a);
 	if (v->heartbeat != NULL)
 		add_heartbeat(v->heartbeat, v->presence != HUB_PRESENCE_OFFLINE, a);
@@ -216,7 +257,7 @@ void api_agents(const struct server *s, const struct query *q, struct buf *out)
 		doc.next = l.ids[l.n - 1];
 	doc_add(&api_agents_type, &doc, out);
 	for (size_t i = 0; i < doc.n_agents; i++)
-		free((void *)(uintptr_t)agents[i].models);
+		agent_fini(&agents[i]);
 	free(agents);
 	free(l.ids);
 }
@@ -230,7 +271,7 @@ bool api_agent(const struct server *s, struct span id, struct buf *out)
 		return false;
 	fill_agent(s, &v, &a);
 	doc_add(&api_agents_type, &(struct api_agents){ .agents = &a, .n_agents = 1, .total = 1 }, out);
-	free((void *)(uintptr_t)a.models);
+	agent_fini(&a);
 	return true;
 }
 

@@ -101,6 +101,9 @@ struct api_held_model { /* of one agent */
 	bool pinned;
 	double prefill_tokens_per_s, decode_tokens_per_s; /* of one stream, measured when it was first loaded */
 	unsigned breaker; /* enum hub_breaker; absent: the agent has not failed at it lately */
+	double seen_prefill_per_s, seen_decode_per_s, seen_load_ms; /* by the hub, lately; 0: not yet */
+	double failing;                                             /* share of the latest attempts */
+	uint64_t in_flight;
 	uint64_t failures, breaker_ms; /* within the window; until one job may try */
 };
 enum { API_HELD_PREFILL = 5, API_HELD_DECODE, API_HELD_BREAKER = 20, API_HELD_FAILURES, API_HELD_BREAKER_MS };
@@ -125,6 +128,8 @@ struct api_agent {
 	uint64_t memory_total, memory_limit, memory_used; /* as the agent counts it before it loads a model */
 	double load, tokens_per_s;
 	uint64_t tokens_total, jobs_done, jobs_failed, bad_messages, stale_messages, uptime_ms, epoch, conn;
+	bool metered, configured; /* configured: expected, by the configuration */
+	struct span tier;         /* the largest models it serves well */
 	uint64_t weight;
 	bool drained, isolated; /* by an operator */
 	struct span asked_for;  /* why */

@@ -320,6 +320,10 @@ static int to_submit(enum openai_kind kind, const struct openai_request *r, stru
 	s->deadline_ms = r->deadline_ms;
 	s->require = r->require, s->n_require = r->n_require;
 	s->prefer = r->prefer, s->n_prefer = r->n_prefer;
+	if (msg_has(r, OAI_POLICY)) {
+		s->policy = r->policy;
+		msg_set(s, SUBMIT_POLICY);
+	}
 	s->cancel_on_disconnect = true;
 	return 0;
 }

@@ -39,6 +39,7 @@ static const struct msg_type stream_options_type =
 	MSG_F_UINT(T, deadline_ms, OAI_DEADLINE, 0, PROTO_MAX_DEADLINE_MS),                                 \
 	MSG_F_TEXTS(T, require, OAI_REQUIRE, 0, PROTO_MAX_LABELS),                                          \
 	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),                                            \
+	MSG_F_ENUM(T, policy, OAI_POLICY, 0, HUB_POLICY_COUNT, hub_policy_names),                           \
 	MSG_F_WEIGHTS(T, logit_bias, OAI_LOGIT_BIAS, 0, PROTO_MAX_LOGIT_BIAS),                              \
 	MSG_F_JSON(T, json_schema, OAI_JSON_SCHEMA, 0, PROTO_MAX_SCHEMA),                                   \
 	MSG_F_TEXT(T, grammar, OAI_GRAMMAR, 0, PROTO_MAX_GRAMMAR),                                          \
@@ -72,6 +73,7 @@ static const struct msg_field embedding_request_fields[] = {
 	MSG_F_UINT(T, deadline_ms, OAI_DEADLINE, 0, PROTO_MAX_DEADLINE_MS),
 	MSG_F_TEXTS(T, require, OAI_REQUIRE, 0, PROTO_MAX_LABELS),
 	MSG_F_TEXTS(T, prefer, OAI_PREFER, 0, PROTO_MAX_LABELS),
+	MSG_F_ENUM(T, policy, OAI_POLICY, 0, HUB_POLICY_COUNT, hub_policy_names),
 };
 #undef T
 const struct msg_type openai_embedding_request_type =

@@ -46,6 +46,7 @@ struct openai_request {
 	uint64_t deadline_ms;
 	const struct span *require, *prefer;
 	size_t n_require, n_prefer;
+	unsigned policy; /* enum hub_policy */
 	/* refused when they ask for something */
 	const struct openai_any *tools, *functions;
 	size_t n_tools, n_functions;
@@ -106,7 +107,8 @@ enum {
 	OAI_TOP_LOGPROBS,
 	OAI_INPUT,
 	OAI_ENCODING_FORMAT,
-	OAI_DIMENSIONS
+	OAI_DIMENSIONS,
+	OAI_POLICY
 };
 
 /* ---- answers ---- */

@@ -35,8 +35,34 @@ static const struct config_schema user_schema = { sizeof(struct hub_user_limits)
 	sizeof(user_options) / sizeof(user_options[0]) };
 #undef AT
 #define AT(m) offsetof(struct settings, m)
+#define IN(T, m) .offset = offsetof(struct T, m)
+#define N_IN(T, m) .n_offset = offsetof(struct T, m)
+
+static const char *check_id(const char *value)
+{
+	return span_is_id(span_of(value))
+		       ? NULL
+		       : "an id has 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit";
+}
 
 /* clang-format off */
+static const struct config_option policy_options[] = {
+	{ .path = "model", .type = CONFIG_TEXT, IN(hub_model_policy, model), .min = 1, .max = PROTO_MAX_NAME, .help = "whose jobs" },
+	{ .path = "policy", .type = CONFIG_ENUM, IN(hub_model_policy, policy), .def = "cost", .names = hub_policy_names,
+	  .help = "how an agent is chosen for them" },
+};
+static const struct config_schema policy_schema = { sizeof(struct hub_model_policy), policy_options, 2 };
+
+static const struct config_option agent_options[] = {
+	{ .path = "id", .type = CONFIG_TEXT, IN(hub_known_agent, id), .min = 1, .max = PROTO_MAX_ID, .check = check_id,
+	  .help = "its id" },
+	{ .path = "labels", .type = CONFIG_TEXTS, IN(hub_known_agent, labels), N_IN(hub_known_agent, n_labels),
+	  .max = PROTO_MAX_LABELS, .def = "", .help = "besides those it says itself" },
+	{ .path = "metered", .type = CONFIG_BOOL, IN(hub_known_agent, metered), .def = "false",
+	  .help = "what goes over its link costs money, whatever it says itself" },
+};
+static const struct config_schema agent_schema = { sizeof(struct hub_known_agent), agent_options, 3 };
+
 static const struct config_option options[] = {
 	{ .path = "prefix", .type = CONFIG_TEXT, .offset = AT(prefix), .min = 1, .max = 128, .def = TOPIC_DEFAULT_PREFIX,
 	  .help = "first levels of every topic; the same on every box", .check = broker_check_prefix },
@@ -67,6 +93,10 @@ static const struct config_option options[] = {
 
 	{ .path = "policy", .type = CONFIG_ENUM, .offset = AT(core.policy), .def = "cost", .names = hub_policy_names,
 	  .help = "how an agent is chosen among those that can take a job: by expected time, load, size of the box, or in turn" },
+	{ .path = "policies", .type = CONFIG_GROUPS, .offset = AT(core.policies), .n_offset = AT(core.n_policies), .max = 1024, .def = "",
+	  .groups = &policy_schema, .help = "of models that have one of their own" },
+	{ .path = "agents", .type = CONFIG_GROUPS, .offset = AT(core.agents), .n_offset = AT(core.n_agents), .max = 100000, .def = "",
+	  .groups = &agent_schema, .help = "agents that are expected: shown as offline until they come" },
 	UINT("penalties.heat", core.penalties.heat, 0, 10000, "100", "percent", "cost: a hot or throttled box counts as so much slower"),
 	UINT("penalties.battery", core.penalties.battery, 0, 10000, "50", "percent", "cost: … one on its battery; thrice when that is low"),
 	UINT("penalties.metered", core.penalties.metered, 0, 10000, "100", "percent", "cost: … one behind a metered link"),
@@ -163,6 +193,8 @@ const struct config_schema settings_schema = {
 
 const char *settings_check(const struct settings *s)
 {
+	if (s->core.n_agents > s->core.max_agents)
+		return "agents: there are more than fleet.max_agents";
 	if (s->core.lease_lost <= s->core.lease_suspect)
 		return "fleet.lease_lost must be greater than fleet.lease_suspect";
 	if (s->core.retry_max_ms < s->core.retry_min_ms)

@@ -83,6 +83,7 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	size_t n_models;
 	const struct span *labels;
 	size_t n_labels;
+	bool metered; /* what goes over its link costs money */
 	unsigned rules_off; /* tests only: enum agent_rule bits; without effect in shipped builds */
 };
 

@@ -156,7 +156,8 @@ static void publish_registration(struct agent *a)
 		.models = a->infos,
 		.n_models = a->n_engines,
 		.labels = c->labels,
-		.n_labels = c->n_labels };
+		.n_labels = c->n_labels,
+		.metered = c->metered };
 	msg_set(r, REG_HARDWARE);
 	a->registered_slots = r->slots;
 	a->registered_at_ms = a->now;

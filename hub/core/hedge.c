@@ -157,6 +157,7 @@ static void take_over(struct hub *h, struct job *j)
 	j->heard_ms = j->token_ms = j->told_ms = h->now_ms;
 	j->is_burned = true; /* one is enough, and its record is not safe yet */
 	j->crowd = e->agent->n_jobs;
+	j->was_cold = j->began_load = false;
 	list_add_tail(&e->agent->jobs, &j->place);
 	leave(h, j);
 	session_begun(h, j);

@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-#define WAIT_MIN_MS 10 /* less is not worth a timer */
+#define WAIT_MIN_MS 25 /* less is not worth a timer */
 
 /* ---- the table ---- */
 

@@ -50,16 +50,17 @@ class Process:
 
 
 class Stack:
-    """`hub` are --set overrides, `nofile` its limit on open files; `echo` the echo engine's settings."""
+    """`hub` are --set overrides, `config` its configuration file, `nofile` its limit on open files; `echo` the echo engine's settings."""
 
     model_options = ""
     heartbeat = "idle_ms = 500; busy_ms = 200;"
 
-    def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=(), nofile=None):
+    def __init__(self, agents=1, parallel=4, echo="tokens=40\n", hub=(), nofile=None, config=None):
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-http-"))
         self.broker = Broker(self.dir)
         self.mqtt_port = self.broker.port
         (self.dir / "echo.cfg").write_text(echo)
+        self.config = config
         self.start_hub(hub, nofile)
         self.agents = [self.start_agent(f"box-{k}", parallel) for k in range(1, agents + 1)]
         self.await_ready(agents)
@@ -70,6 +71,9 @@ class Stack:
     def start_hub(self, overrides=(), nofile=None):
         sets = [f"state_dir={self.dir}/hub", f"broker.port={self.mqtt_port}", "http.port=0", "log.level=debug", *overrides]
         args = [BIN / "shoal-hub"]
+        if self.config:
+            (self.dir / "hub.cfg").write_text(self.config)
+            args += ["--config", self.dir / "hub.cfg"]
         for s in sets:
             args += ["--set", s]
         before = len(re.findall(r"listening on", (self.dir / "hub.log").read_text())) if (self.dir / "hub.log").exists() else 0

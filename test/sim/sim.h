@@ -47,6 +47,7 @@
 #include "topic.h"
 
 #define SIM_MAX_BOXES 5
+#define SIM_RETRY_MAX_MS 400
 #define SIM_MAX_JOBS 64
 #define SIM_MAX_VIEWS 6
 #define SIM_MAX_RUNS 3
@@ -172,6 +173,7 @@ struct watch { /* of a box's model */
 	unsigned streak, n_good; /* jobs that failed at their first attempt there, since the last that worked; that worked */
 	uint64_t failed_at;
 	uint64_t failing_at;     /* since when it should have been left alone */
+	uint64_t ready_at;       /* since when the hub knows it loaded, with slots; 0: not */
 };
 
 struct box {
@@ -228,6 +230,7 @@ struct cjob {
 	unsigned n_submits; /* sent */
 	size_t given_to; /* box of the last attempt */
 	uint64_t given_at, given_epoch, given_prefix, given_attempt;
+	uint64_t failed_at; /* of the last attempt, there; 0: not */
 	size_t second_to; /* box of a second attempt beside it; attempt 0: none */
 	uint64_t second_attempt, second_epoch, second_prefix, second_at;
 	uint64_t poison_at; /* kills the engine that computes this token; 0: none */
@@ -358,6 +361,7 @@ void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v
 /* watch.c */
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
 void watch_recorded(struct sim *s, struct span id, uint64_t attempt);
+void watch_registration(struct sim *s, size_t who, const struct registration *r);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
 bool watch_has_suspects(const struct sim *s, size_t model); /* jobs that have to run alone */
 void watch_done(struct sim *s, size_t job, const struct answer *a);

@@ -47,6 +47,59 @@ static void dispatched_to(struct sim *s, size_t who, size_t job)
 			w->streak, job);
 }
 
+/* ---- whoever has just failed a job is the last to be asked again ---- */
+
+static bool has_ready(const struct registration *r, const char *model)
+{
+	for (size_t i = 0; r->slots > 0 && i < r->n_models; i++)
+		if (span_is(r->models[i].name, model))
+			return r->models[i].state == MODEL_READY && r->models[i].slots > 0;
+	return false;
+}
+
+void watch_registration(struct sim *s, size_t who, const struct registration *r)
+{
+	for (size_t m = 0; m < s->knobs.n_models; m++) {
+		struct watch *w = &s->boxes[who].watch[m];
+
+		w->ready_at = !has_ready(r, sim_models[m]) ? 0 : w->ready_at != 0 ? w->ready_at : s->now;
+	}
+}
+
+struct serving {
+	const struct sim *s;
+	size_t but, model, n;
+};
+
+/* For a while: what a choice and its record take. */
+static void count_serving(void *ctx, const struct hub_agent_view *v)
+{
+	struct serving *x = ctx;
+	uint64_t since_ms = x->s->now - 100;
+	size_t who = 0;
+
+	while (!span_is(v->id, x->s->boxes[who].id))
+		who++;
+	x->n += who != x->but && v->presence == HUB_PRESENCE_ONLINE && v->since_ms < since_ms && v->weight > 0 &&
+		has_ready(v->registration, sim_models[x->model]) && /* the latest may be an older one that came late */
+		x->s->boxes[who].watch[x->model].ready_at != 0 && x->s->boxes[who].watch[x->model].ready_at < since_ms &&
+		hub_breaker_of(x->s->hub, v->id, span_of(sim_models[x->model])).state == HUB_BREAKER_CLOSED;
+}
+
+static void failed_here(struct sim *s, size_t who, const struct hub_action *act, size_t job)
+{
+	const struct cjob *j = &s->jobs[job];
+	struct serving x = { .s = s, .but = who, .model = job % s->knobs.n_models };
+
+	if (j->given_to != who || j->given_attempt + 1 != act->job.attempt || j->failed_at == 0 || s->n_hub_crashes > 0 ||
+		s->now >= j->failed_at + SIM_RETRY_MAX_MS)
+		return;
+	hub_each_agent(s->hub, count_serving, &x);
+	if (x.n > 0)
+		sim_violation(s, "%s failed job %zu %u ms ago and gets it again, there are %zu others", s->boxes[who].id, job,
+			(unsigned)(s->now - j->failed_at), x.n);
+}
+
 /* ---- engines that die ---- */
 
 static void poison_to(struct sim *s, size_t who, size_t job)
@@ -114,6 +167,7 @@ void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 		who++;
 	s->boxes[who].watch[job % s->knobs.n_models].n_given[job]++;
 	dispatched_to(s, who, job);
+	failed_here(s, who, act, job);
 	poison_to(s, who, job);
 	if (view_of(s, job).attempt < act->job.attempt) { /* beside the first */
 		j->second_to = who;
@@ -131,6 +185,7 @@ void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 	j->given_at = s->now;
 	j->given_epoch = act->job.epoch;
 	j->given_attempt = act->job.attempt;
+	j->failed_at = 0;
 }
 
 /* The hub says whose the job is from now on: a second attempt's, perhaps. */
@@ -179,6 +234,7 @@ void watch_event(struct sim *s, size_t who, const struct job_event *e)
 		w->streak = 0;
 		return;
 	}
+	j->failed_at = s->now;
 	j->kills += e->code == CODE_ENGINE_CRASHED;
 	if ((e->code != CODE_BATCH_FAILED && e->code != CODE_ENGINE_CRASHED) || w->n_given[job] != 1)
 		return;

@@ -398,6 +398,7 @@ static void to_hub_arrives(struct sim *s, struct future *f)
 		decode(s, f, &registration_type, MSG_KEYS_INT, &registration);
 		ev.type = HUB_EV_REGISTRATION;
 		ev.registration = &registration;
+		watch_registration(s, f->who, &registration);
 		sim_trace(s, "%s registration epoch %u conn %u seq %u slots %u", ev.agent.p, (unsigned)registration.epoch,
 			(unsigned)registration.conn, (unsigned)registration.seq, (unsigned)registration.slots);
 		break;
@@ -566,7 +567,7 @@ void sim_hub_begin(struct sim *s)
 	c.stall_ms = 2000;
 	c.ack_frames = 8;
 	c.retry_min_ms = 20;
-	c.retry_max_ms = 400;
+	c.retry_max_ms = SIM_RETRY_MAX_MS;
 	c.blind_min_fleet = 4;
 	c.blind_window_ms = 1500;
 	c.extra_credit = s->knobs.is_quiet ? 0 : s->seed / 2 % 4;
