@@ -407,6 +407,7 @@ static int make_core(struct daemon *d, uint64_t epoch, const uint64_t random[2])
 		.quarantine_ms = s->engine.quarantine_ms,
 		.register_when_warm = s->register_when == REGISTER_WARM,
 		.benchmark = s->benchmark,
+		.benchmark_calm_ms = s->benchmark_calm_ms,
 		.benches = d->benches.list,
 		.n_benches = d->benches.n,
 		.session_bytes = d->sessions != NULL ? s->sessions.max_bytes : 0,

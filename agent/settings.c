@@ -152,6 +152,8 @@ static const struct config_option options[] = {
 		.unit = "ms", .help = "until it is tried once more" },
 	{ "benchmark", CONFIG_BOOL, AT(benchmark), .def = "true",
 		.help = "measure how fast a model is when its engine is first at rest; never in the way of a job" },
+	{ "benchmark_calm_ms", CONFIG_UINT, AT(benchmark_calm_ms), .max = 24 * HOUR_MS, .def = "600000", .unit = "ms",
+		.help = "it waits so long at most until nothing else on the box wants the CPU" },
 	{ "metrics.listen", CONFIG_TEXT, AT(metrics.listen), .max = 128, .def = "", .check = check_listen,
 		.help = "\"127.0.0.1:9464\": address and port for Prometheus, at /metrics; empty: none" },
 	{ "metrics.remote", CONFIG_BOOL, AT(metrics.remote), .def = "false",

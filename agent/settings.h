@@ -39,6 +39,7 @@ struct settings {
 		uint64_t quarantine_deaths, quarantine_window_ms, quarantine_ms;
 	} engine;
 	bool benchmark;
+	uint64_t benchmark_calm_ms;
 	struct {
 		char *listen; /* empty: no port */
 		bool remote;

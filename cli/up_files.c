@@ -168,6 +168,7 @@ static int write_agent(const struct up_options *o, uint64_t k)
 		"broker = { host = \"127.0.0.1\"; port = %" PRIu64 "; };\n"
 		"engine = { path = \"%s\"; };\n"
 		"drain_ms = %d;\n"
+		"benchmark_calm_ms = 10000;\n" /* they are each other's noise */
 		"models = ( { name = \"%s\"; file = \"%s\"; exact = true; embeddings = true; } );\n",
 		name, o->dir, name, o->mqtt.number, o->engine, DRAIN_MS, o->model_name, o->model);
 	return close_config(f);

@@ -74,6 +74,7 @@ struct agent_config { /* copied; a time of 0 takes its default */
 	struct agent_limit memory_soft, memory_hard; /* no more low priority jobs; no more of any */
 	bool register_when_warm;   /* say nothing before the models to be loaded at the start are */
 	bool benchmark;            /* models whose speed is not known are measured */
+	uint64_t benchmark_calm_ms; /* … when the CPU is free, but after so long anyway */
 	const struct agent_bench *benches; /* what is known; lent for the agent's life */
 	size_t n_benches;
 	uint64_t session_bytes;    /* of files with computed states; 0: none are kept */

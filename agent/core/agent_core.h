@@ -147,6 +147,7 @@ struct bench {
 	struct agent_bench result; /* what it depends on; once it is done, the figures */
 	uint64_t run;              /* its number while it runs, else 0 */
 	uint64_t at_ms;            /* while it is wanted: not before */
+	uint64_t anyway_ms;        /* … from then on, however busy the box is */
 	uint64_t began_ms, first_ms; /* while it runs: since when, and since when with tokens; 0: none yet */
 	uint64_t n_tokens;
 	bool is_in_the_way; /* real work has come: it ends without a result */

@@ -2,7 +2,8 @@
  *
  * A job of its own with a fixed prompt, through the same engine as all others; what the engine says it took
  * is the measure.  It is nobody's job: in no figure, in no queue, and it gives way at once when real work
- * comes for any engine, to be tried again later.  What was measured is remembered by what it depends on:
+ * comes for any engine, to be tried again later.  While others on the box want the CPU (PSI) it is put off,
+ * as their work would be measured, too; not for ever, since some boxes are never calm.  What was measured is remembered by what it depends on:
  * the file, the engine's build and mode, the number of threads. */
 #include "agent_core.h"
 
@@ -12,6 +13,7 @@
 #define DECODE_MIN 4    /* of them, which on a slow box takes longer: at most */
 #define AT_MOST_MS 5000 /* … all together */
 #define TOKENS_MAX 64
+#define PSI_CALM 2000 /* per cent x 100 of the last 10 s that somebody waited for the CPU */
 
 /* A few dozen tokens for any vocabulary; text as prompts are, since some tokens are rarer than others. */
 static const char prompt[] = "The pump in hall 4 has stopped twice since noon. Its pressure fell from 6.2 to 1.1 bar within "
@@ -55,6 +57,7 @@ void bench_loaded(struct engine *e)
 	struct agent_bench key = key_of(e);
 
 	b->at_ms = e->agent->now + REST_MS;
+	b->anyway_ms = e->agent->now + c->benchmark_calm_ms;
 	if (e->known_digest.n == 0 || b->state == BENCH_GIVEN_UP ||
 		(b->state == BENCH_DONE && remember(b, &b->result, &key)))
 		return;
@@ -79,6 +82,11 @@ static bool is_box_at_rest(const struct agent *a)
 			return false;
 	}
 	return true;
+}
+
+static bool is_cpu_wanted(const struct agent *a)
+{
+	return msg_has(&a->sample.sensors, SENSORS_PSI_CPU) && a->sample.sensors.psi_cpu > PSI_CALM;
 }
 
 static bool is_any_measured(const struct agent *a)
@@ -137,7 +145,11 @@ void bench_tick(struct engine *e)
 	if (is_at_rest && b->was_at_work)
 		b->at_ms = max_u64(b->at_ms, e->agent->now + REST_MS);
 	b->was_at_work = !is_at_rest;
-	if (is_at_rest && e->agent->now >= b->at_ms && !is_any_measured(e->agent))
+	if (!is_at_rest || e->agent->now < b->at_ms || is_any_measured(e->agent))
+		return;
+	if (is_cpu_wanted(e->agent) && e->agent->now < b->anyway_ms)
+		b->at_ms = min_u64(e->agent->now + AGAIN_MS, b->anyway_ms);
+	else
 		begin(e);
 }
 

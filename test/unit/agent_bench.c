@@ -37,6 +37,14 @@ static void ready(void)
 	cr_assert_eq(agent_phase(r.a), AGENT_PHASE_READY);
 }
 
+static void presses(uint64_t psi_cpu)
+{
+	struct agent_sample s = { .sensors = { .psi_cpu = psi_cpu } };
+
+	msg_set(&s.sensors, SENSORS_PSI_CPU);
+	rig_event(&r, &(struct agent_event){ .type = AGENT_EV_SAMPLE, .sample = &s });
+}
+
 /* The run's number, when it begins within so many milliseconds; else 0. */
 static uint64_t begins(uint64_t within_ms)
 {
@@ -77,6 +85,25 @@ static uint64_t measure(void)
 	rig_tokens(&r, run, 0, "abcdefgh");
 	ends(run, FINISH_LENGTH, 11);
 	return run;
+}
+
+Test(bench, while_others_want_the_cpu_it_waits)
+{
+	c.benchmark_calm_ms = 600000;
+	ready();
+	presses(5000);
+	cr_assert_eq(begins(30000), 0, "half the time somebody waits");
+	presses(300);
+	cr_assert_neq(begins(11000), 0);
+}
+
+Test(bench, but_not_for_ever)
+{
+	c.benchmark_calm_ms = 60000;
+	ready();
+	presses(9000);
+	cr_assert_eq(begins(59000), 0);
+	cr_assert_neq(begins(2000), 0);
 }
 
 Test(bench, it_is_measured_at_rest_and_told)

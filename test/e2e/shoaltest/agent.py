@@ -50,6 +50,7 @@ class Box:
 id = "{agent_id}";
 state_dir = "{self.dir}/state";
 benchmark = {"true" if benchmark else "false"};
+benchmark_calm_ms = 0;
 broker: {{ host = "127.0.0.1"; port = {self.broker.port}; }};
 engine: {{ path = "{engine or BIN / 'shoal-engine-echo'}"; backoff_min_ms = 50; backoff_max_ms = 500;
            quarantine_deaths = 0; }}; # tests kill it to make it read its file again
