@@ -207,6 +207,15 @@ static const struct msg_field fleet_fields[] = {
 #undef T
 static const struct msg_type fleet_type = MSG_TYPE("fleet", struct api_fleet, fleet_fields);
 
+#define T struct api_journal
+static const struct msg_field journal_fields[] = {
+	MSG_F_TEXT(T, mode, 1, 0, 1024),
+	MSG_F_BOOL(T, full, 2, 0),
+	MSG_F_TEXT(T, set_aside, 3, 0, 1024),
+};
+#undef T
+static const struct msg_type journal_type = MSG_TYPE("journal", struct api_journal, journal_fields);
+
 #define T struct api_status
 static const struct msg_field status_fields[] = {
 	MSG_F_SUB(T, hub, struct api_hub, 1, MSG_REQ, &hub_type),
@@ -215,6 +224,7 @@ static const struct msg_field status_fields[] = {
 	MSG_F_UINT(T, queued, 4, 0, UINT64_MAX),
 	MSG_F_UINT(T, running, 5, 0, UINT64_MAX),
 	MSG_F_SUBS(T, models, struct api_status_model, 6, 0, 100000, &status_model_type),
+	MSG_F_SUB(T, journal, struct api_journal, 7, 0, &journal_type),
 };
 #undef T
 const struct msg_type api_status_type = MSG_TYPE("status", struct api_status, status_fields);

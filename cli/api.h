@@ -159,6 +159,13 @@ struct api_fleet {
 	uint64_t total, online, suspect, draining, offline, quarantined, slots, in_flight;
 };
 
+struct api_journal {
+	uint64_t has;
+	struct span mode;
+	bool full;
+	struct span set_aside; /* where a damaged file went; empty: it was sound */
+};
+
 struct api_status { /* GET /api/v1/status */
 	uint64_t has;
 	struct api_hub hub;
@@ -167,6 +174,7 @@ struct api_status { /* GET /api/v1/status */
 	uint64_t queued, running;
 	const struct api_status_model *models;
 	size_t n_models;
+	struct api_journal journal;
 };
 
 struct api_session {

@@ -151,7 +151,10 @@ int ask_refused_as(struct span code, struct span message, long http)
 		info = code_info(CODE_INTERNAL_ERROR);
 	if (message.n == 0)
 		message = span_of(info->text);
-	return cli_fail(info->exit, "%.*s (%s)", SPAN_FMT(message), info->name);
+	(void)cli_fail(info->exit, "%.*s (%s)", SPAN_FMT(message), info->name);
+	if (info->http >= 429) /* not the request is wrong but how things stand */
+		fprintf(stderr, "Try 'shoal doctor', and 'shoal doctor %s' for what that means.\n", info->name);
+	return info->exit;
 }
 
 int ask_refused(const char *url, struct span document, long status)

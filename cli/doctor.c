@@ -125,6 +125,19 @@ static void check_link(struct doctor *d, const struct api_link *l, bool is_brief
 		add(d, DOCTOR_OK, "broker", l->broker, NULL, "", NOBODY, "connected");
 }
 
+static void check_journal(struct doctor *d, const struct api_journal *j, bool is_brief)
+{
+	const struct advice *full = advice_of_code(SPAN("JOURNAL_FULL"));
+
+	if (j->full)
+		add(d, DOCTOR_WRONG, "journal", SPAN_NONE, full->name, full->mend, NOBODY, "%s", full->means);
+	if (j->set_aside.n > 0 && !is_brief)
+		add(d, DOCTOR_NOTE, "journal", SPAN_NONE, NULL,
+			"look at that disk; the file may be deleted when it is not wanted", NOBODY,
+			"its file was damaged when the hub started, so it began a new one; the old one is at %.*s",
+			SPAN_FMT(j->set_aside));
+}
+
 static void check_fleet(struct doctor *d, const struct api_status *s, bool is_brief)
 {
 	const struct api_fleet *f = &s->agents;
@@ -149,6 +162,7 @@ void doctor_status(struct doctor *d, const struct api_status *s, bool is_brief)
 		add(d, DOCTOR_OK, "hub", s->hub.version, NULL, "", NOBODY,
 			"it answers; %" PRIu64 " jobs run, %" PRIu64 " wait", s->running, s->queued);
 	check_link(d, &s->link, is_brief);
+	check_journal(d, &s->journal, is_brief);
 	check_fleet(d, s, is_brief);
 }
 

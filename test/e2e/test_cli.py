@@ -272,7 +272,7 @@ def an_error_over_mqtt_is_told_with_its_code():
     with MqttHub(lambda hub, submit, topic: hub.say(topic, type="error", code="QUEUE_FULL", message="come back later")):
         done = run_mqtt()
         equal((done.returncode, done.stdout), (75, ""), done.stderr)
-        check("come back later (QUEUE_FULL)" in done.stderr, done.stderr)
+        check("come back later (QUEUE_FULL)" in done.stderr and "shoal doctor QUEUE_FULL" in done.stderr, done.stderr)
 
 
 @test

@@ -73,6 +73,11 @@ Test(doctor, a_hub_without_broker_agents_or_slots_is_told)
 	doctor_status(&d, &s, true);
 	cr_assert(found("hub_blind") != NULL && strstr(d.list[0].text, "half are gone") != NULL);
 	s = status(3, 3);
+	s.journal = (struct api_journal){ .full = true, .set_aside = SPAN("/x/journal.bad") };
+	begin();
+	doctor_status(&d, &s, false);
+	cr_assert(d.n_wrong == 1 && found("JOURNAL_FULL") != NULL && strstr(d.list[3].text, "/x/journal.bad") != NULL);
+	s = status(3, 3);
 	s.queued = 5, s.agents.in_flight = 4;
 	begin();
 	doctor_queue(&d, &s);
