@@ -410,6 +410,16 @@ static void add_openai_model(void *ctx, const struct model_info *m, uint64_t n_r
 		*a = openai_model_of(m, n_ready, l->created);
 }
 
+static void add_alias(void *ctx, const struct hub_variant_view *v)
+{
+	struct list *l = ctx;
+	struct openai_model *a = v->is_main ? list_add(l) : NULL;
+
+	if (a != NULL)
+		*a = (struct openai_model){
+			.id = v->alias, .object = SPAN("model"), .created = l->created, .owned_by = SPAN("shoal") };
+}
+
 void api_models(const struct server *s, uint64_t created, struct buf *out)
 {
 	struct list l = list_of(s, sizeof(struct openai_model), MAX_MODELS);
@@ -417,6 +427,7 @@ void api_models(const struct server *s, uint64_t created, struct buf *out)
 
 	l.created = created;
 	hub_each_model(server_hub(s), add_openai_model, &l);
+	hub_each_variant(server_hub(s), add_alias, &l);
 	doc.data = l.items, doc.n_data = l.n;
 	doc_add(&openai_models_type, &doc, out);
 	free(l.items);

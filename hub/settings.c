@@ -20,6 +20,21 @@ _Static_assert(sizeof(enum hub_policy) == sizeof(unsigned), "an enum option is a
 
 #undef AT
 #define AT(m) offsetof(struct hub_user_limits, m)
+#undef AT
+#define AT(m) offsetof(struct hub_variant_config, m)
+/* clang-format off */
+static const struct config_option variant_options[] = {
+	{ .path = "alias", .type = CONFIG_TEXT, .offset = AT(alias), .min = 1, .max = PROTO_MAX_NAME, .help = "the name clients ask for" },
+	{ .path = "model", .type = CONFIG_TEXT, .offset = AT(model), .min = 1, .max = PROTO_MAX_NAME, .help = "the model that serves them" },
+	{ .path = "label", .type = CONFIG_TEXT, .offset = AT(label), .max = PROTO_MAX_LABEL, .def = "",
+	  .help = "only on agents with this label; empty: any" },
+	UINT("weight", weight, 0, 1000000, "1", NULL, "share of the alias' requests, against the other variants' weights"),
+};
+/* clang-format on */
+static const struct config_schema variant_schema = { sizeof(struct hub_variant_config), variant_options,
+	sizeof(variant_options) / sizeof(variant_options[0]) };
+#undef AT
+#define AT(m) offsetof(struct hub_user_limits, m)
 /* clang-format off */
 static const struct config_option user_options[] = {
 	{ .path = "name", .type = CONFIG_TEXT, .offset = AT(name), .min = 1, .max = PROTO_MAX_ID,
@@ -156,6 +171,14 @@ static const struct config_option options[] = {
 	MS("breaker.open_ms", core.breaker_open_ms, 10, "5000", "for how long at first; doubles each time one job to try fails, too"),
 	MS("breaker.open_max_ms", core.breaker_open_max_ms, 10, "300000", "… up to"),
 
+	{ .path = "variants", .type = CONFIG_GROUPS, .offset = AT(core.variants), .n_offset = AT(core.n_variants), .max = 64, .def = "",
+	  .groups = &variant_schema, .help = "names that stand for several models or groups of agents; the first of a name is its main one" },
+	UINT("guard.min", core.guard_min, 0, 1000000, "50", "jobs", "of a variant in the window before it is judged; 0: never"),
+	MS("guard.window_ms", core.guard_window_ms, 1000, "300000", "how long a job counts, up to twice that"),
+	UINT("guard.error_percent", core.guard_error_percent, 0, 100, "5", "points", "a variant that fails so much more often than the main one is taken out"),
+	UINT("guard.latency_percent", core.guard_latency_percent, 100, 10000, "200", "%",
+	     "… or whose slowest twentieth takes so much of the main one's time"),
+
 	MS("fair.age_ms", core.age_ms, 0, "30000", "a user with nothing served at a priority for so long: its first job there rises by one; 0: never"),
 	UINT("fair.quantum", core.quantum, 1, 1 << 20, "1024", "tokens", "of work a user's jobs are given in one turn, times its weight"),
 	UINT("fair.max_users", core.max_users, 0, 1000000, "10000", NULL, "remembered while they have no jobs"),
@@ -201,5 +224,7 @@ const char *settings_check(const struct settings *s)
 		return "jobs.retry_max_ms must not be less than jobs.retry_min_ms";
 	if (s->core.breaker_open_max_ms < s->core.breaker_open_ms)
 		return "breaker.open_max_ms must not be less than breaker.open_ms";
+	if (hub_variants_check(&s->core) != NULL)
+		return hub_variants_check(&s->core);
 	return broker_check(&s->broker);
 }

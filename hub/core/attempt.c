@@ -406,6 +406,7 @@ static void on_tokens(struct hub *h, struct job *j, const struct job_event *e)
 		affinity_prefilled(h, j);
 	continuity_tokens(h, j);
 	j->has_token = true;
+	j->first_ms = j->first_ms > 0 ? j->first_ms : h->now_ms;
 	j->heard_ms = j->token_ms = h->now_ms;
 	journal_show(h, j);
 	if (j->early_end != NULL && j->early_end->event.index <= j->n_ids)

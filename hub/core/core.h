@@ -8,6 +8,7 @@
  *   submit.c   admission: is a request valid, known already, to be taken
  *   jobs.c     a job's life: states, queueing, cancel, its one end
  *   line.c     in which order jobs wait
+ *   variant.c  one name for several models or groups of agents
  *   users.c    what each user may have, and has had
  *   route.c    which agent gets which job
  *   affinity.c which agent has computed how much of a prompt
@@ -36,6 +37,7 @@
 #define HUB_CORE_H
 
 #include "fair.h"
+#include "variant.h"
 #include "hist.h"
 #include "hub.h"
 #include "id.h"
@@ -208,6 +210,8 @@ struct mark { /* a place in an answer */
 struct job {
 	struct node by_id, by_key, by_user, by_conn;
 	struct list all;     /* hub.live or hub.ended */
+	struct variant *variant; /* NULL: it asked for a model */
+	uint64_t first_ms;   /* its first token came; 0: none yet */
 	struct user *owner;  /* while live; NULL: no memory for it */
 	struct flow *flow;   /* NULL: it is in no queue */
 	unsigned level;      /* of the queue it is in */
@@ -344,6 +348,8 @@ struct hub {
 	uint64_t settle_until_ms; /* after a restart: who has not announced itself yet may still do so */
 	struct buf record; /* to encode into */
 	uint64_t persist_seq, last_rank, last_number;
+	struct variant *variants;
+	size_t n_variants;
 	/* fairness */
 	struct table users, accounts;
 	struct list busy_users, idle_users;

@@ -76,7 +76,9 @@ enum code hub_explain_submit(
 {
 	uint64_t deadline_ms = s->deadline_ms > 0 ? s->deadline_ms : h->config.default_deadline_ms;
 	struct submit asked = *s;
-	struct job j = { .submit = &asked, .model = models_asked(h, s->model) };
+	struct job j = { .submit = &asked };
+
+	j.model = variant_asked(h, SPAN_NONE, s, &j.variant);
 
 	if (j.model == NULL)
 		return CODE_MODEL_UNKNOWN;

@@ -46,6 +46,8 @@ enum hub_reason filter_job(const struct hub *h, const struct ask *ask, const str
 	const struct job *j = ask->j;
 	const struct submit *s = j->submit;
 
+	if (!variant_lets(j, o->agent))
+		return HUB_REASON_LABEL_MISSING;
 	if (s->n_require > 0 && filter_labels(o->agent, s->require, s->n_require) < s->n_require)
 		return HUB_REASON_LABEL_MISSING;
 	if (is_too_big(o))

@@ -62,6 +62,10 @@ void hub_config_defaults(struct hub_config *c)
 		.breaker_window_ms = 60000,
 		.breaker_open_ms = 5000,
 		.breaker_open_max_ms = 300000,
+		.guard_min = 50,
+		.guard_window_ms = 300000,
+		.guard_error_percent = 5,
+		.guard_latency_percent = 200,
 		.age_ms = 30000,
 		.quantum = 1024,
 		.max_users = 10000,
@@ -138,6 +142,8 @@ int hub_new(const struct hub_config *config, struct hub **ret)
 	h->session_timer.kind = TIMER_SESSIONS;
 	h->is_blind = true; /* until the link is up */
 	rc = tables_init(h);
+	if (rc == 0)
+		rc = variants_init(h);
 	if (rc < 0) {
 		hub_free(h);
 		return rc;
@@ -170,6 +176,7 @@ struct hub *hub_free(struct hub *h)
 	table_fini(&h->caches);
 	table_fini(&h->prefixes);
 	users_fini(h);
+	variants_fini(h);
 	table_fini(&h->agents);
 	table_fini(&h->models);
 	table_fini(&h->jobs);
@@ -196,6 +203,7 @@ static void handle(struct hub *h, const struct hub_event *ev)
 	case HUB_EV_CANCEL: jobs_cancel_event(h, ev); break;
 	case HUB_EV_CLIENT_GONE: jobs_client_gone(h, ev); break;
 	case HUB_EV_ADMIN: admin_event(h, ev); break;
+	case HUB_EV_VARIANT: variant_event(h, ev); break;
 	case HUB_EV_LOAD: admin_load(h, ev); break;
 	case HUB_EV_PERSISTED:
 		jobs_persisted(h, ev);

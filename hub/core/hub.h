@@ -43,6 +43,12 @@ struct hub_known_agent { /* one that is expected: shown before it has ever been 
 	bool metered;
 };
 
+struct hub_variant_config { /* the first of an alias is its main one */
+	char *alias, *model;
+	char *label; /* only on agents that have it; empty: any */
+	uint64_t weight;
+};
+
 struct hub_user_limits { /* 0: none; of one user, or of each that has none of its own */
 	char *name;
 	uint64_t weight;              /* share of the fleet, against other users' */
@@ -87,6 +93,11 @@ struct hub_config { /* copied, but for the lists, which must outlive the hub; ti
 	uint64_t age_ms;               /* a user not served so long: its job rises a priority; 0: never */
 	uint64_t quantum;              /* tokens a user is served at once in its turn */
 	uint64_t max_users;            /* remembered without jobs */
+	struct hub_variant_config *variants;
+	size_t n_variants;
+	uint64_t guard_min;            /* jobs of a variant in the window before it is judged; 0: never */
+	uint64_t guard_window_ms;
+	uint64_t guard_error_percent, guard_latency_percent; /* points above main's; of main's */
 	struct hub_user_limits each;
 	struct hub_user_limits *users; /* not copied: must outlive the hub */
 	size_t n_users;
@@ -123,6 +134,8 @@ enum hub_rule {
 	HUB_RULE_TURNS = 1 << 21,      /* users take turns */
 	HUB_RULE_AGING = 1 << 22,      /* who waits long rises */
 	HUB_RULE_LOOK = 1 << 23,       /* behind a job that does not fit are others */
+	HUB_RULE_COHORT = 1 << 24,     /* a conversation stays with its variant */
+	HUB_RULE_GUARD = 1 << 25,      /* a bad variant is taken out, and no good one */
 	HUB_RULE_BREAKER = 1 << 26,    /* an agent that fails at a model gets none of it for a while */
 	HUB_RULE_JOURNAL_DISPATCH = 1 << 11, /* an attempt is recorded before the agent hears of it */
 	HUB_RULE_JOURNAL_ACCEPT = 1 << 12, /* a job is recorded before it is said to be accepted */
@@ -137,6 +150,7 @@ enum hub_rule {
 #define HUB_RULE_ADMIN (1u << 31)     /* operators' wishes count */
 
 void hub_config_defaults(struct hub_config *c);
+const char *hub_variants_check(const struct hub_config *c); /* NULL, or a sentence */
 
 /* Where a job's answers go.  Opaque to the core, which keeps a copy with the job. */
 struct hub_reply {
@@ -157,6 +171,7 @@ enum hub_event_type {
 	HUB_EV_CANCEL,       /* user, cancel */
 	HUB_EV_CLIENT_GONE,  /* user: jobs with cancel_on_disconnect end; or reply.conn != 0: jobs of that connection end */
 	HUB_EV_ADMIN,        /* user, reply, admin: what an operator asks; answered by HUB_ACT_ADMIN */
+	HUB_EV_VARIANT,      /* variant: an operator changes its weight, or resumes it after the guard took it out */
 	HUB_EV_LOAD,         /* agent, model: an operator wants it loaded there, whatever was before */
 	HUB_EV_PERSISTED,    /* seq: everything up to it is safe */
 	HUB_EV_RESTORE,      /* record: of the last run, in order, before the first LINK_UP */
@@ -185,6 +200,7 @@ struct hub_event {
 		const struct submit *submit;
 		const struct cancel *cancel;
 		const struct admin *admin;
+		struct { struct span alias, model; uint64_t weight; bool resumes; } variant;
 	};
 };
 
@@ -485,6 +501,17 @@ enum hub_refusal { /* why a request was not taken */
 };
 extern const char *const hub_refusal_names[];
 
+struct hub_variant_view {
+	struct span alias, model, label, reason; /* reason: why it was taken out */
+	uint64_t weight, jobs, ended, tokens;
+	const uint64_t *errors; /* by code: CODE_MAX + 1 */
+	uint64_t p50_ms, p95_ms, first_p50_ms, first_p95_ms; /* end to end, to the first token */
+	double tokens_per_s;
+	bool is_main, is_off;
+};
+
+void hub_each_variant(const struct hub *h, void (*fn)(void *ctx, const struct hub_variant_view *v), void *ctx);
+
 struct hub_user_view {
 	struct span user;
 	const struct hub_user_limits *limits;
@@ -507,7 +534,7 @@ bool hub_is_blind(const struct hub *h, const char **ret_why);
 	X(jobs_expired) X(attempts) X(attempts_failed) X(failovers) X(dispatch_repeats) X(tokens)                \
 	X(frames) X(frames_fenced_agent) X(frames_fenced_epoch) X(frames_fenced_attempt) X(frames_fenced_index)  \
 	X(frames_unknown_job) X(gaps) X(done_mismatch) X(status_stale) X(registrations_stale) X(agents_lost)     \
-	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed) \
+	X(clones) X(frames_malformed) X(breakers_opened) X(breakers_closed) X(variants_fallen) \
 	X(jobs_restored) X(jobs_rejoined) X(jobs_poison) X(hedges) X(hedges_won)
 struct hub_counters {
 #define X(name) uint64_t name;

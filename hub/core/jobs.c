@@ -139,6 +139,7 @@ void jobs_link(struct hub *h, struct job *j)
 	h->n_live++;
 	h->counters.queued++;
 	users_join(h, j);
+	variant_join(h, j);
 	jobs_weigh(h, j);
 }
 
@@ -263,6 +264,7 @@ static void job_close(struct hub *h, struct job *j, enum hub_job_state state)
 	table_del(&h->by_user, &j->by_user);
 	table_del(&h->by_conn, &j->by_conn);
 	count_end(h, j);
+	variant_ended(h, j);
 	if (!journal_end(h, j) && !j->is_deaf)
 		act_end(h, j);
 	session_leave(h, j);

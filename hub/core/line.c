@@ -129,19 +129,21 @@ static void flow_free(struct hub *h, struct flow *f)
 }
 
 /* Lane 0 is for those that go anywhere; others share one when there are many. */
-static size_t lane_of(const struct submit *s)
+static size_t lane_of(const struct job *j)
 {
-	uint64_t hash = 0;
+	const struct submit *s = j->submit;
+	struct span label = j->variant != NULL ? span_of(j->variant->config->label) : SPAN_NONE;
+	uint64_t hash = label.n > 0 ? table_hash(0, label) : 0;
 
 	for (size_t i = 0; i < s->n_require; i++)
 		hash = table_hash(hash, s->require[i]);
-	return s->n_require == 0 ? 0 : 1 + (size_t)(hash % (QUEUE_LANES - 1));
+	return s->n_require == 0 && label.n == 0 ? 0 : 1 + (size_t)(hash % (QUEUE_LANES - 1));
 }
 
 static struct flow *flow_get(struct hub *h, struct queue *q, struct job *j)
 {
 	struct account *acc = account_get(h, q, j->owner);
-	size_t lane = lane_of(j->submit);
+	size_t lane = lane_of(j);
 	struct flow *f;
 
 	if (acc == NULL)

@@ -303,6 +303,8 @@ void restore_event(struct hub *h, const struct hub_event *ev)
 	struct arena arena = { .cap = ARENA };
 	struct job *j;
 
+	if (r->kind == HUB_PERSIST_CANARY)
+		variant_restore(h, r);
 	if (r->kind == HUB_PERSIST_ADMIN)
 		admin_restore(h, r);
 	if (r->kind >= HUB_PERSIST_FIRST_VALUE)

@@ -170,7 +170,8 @@ static enum code check(const struct hub_event *ev, struct buf *why)
 static enum code admit(struct hub *h, const struct hub_event *ev, struct buf *why, struct verdict *v)
 {
 	const struct submit *s = ev->submit;
-	const struct model *m = models_asked(h, s->model);
+	struct variant *variant;
+	const struct model *m = variant_asked(h, ev->user, s, &variant);
 	const char *sentence;
 
 	if (hub_is_blind(h, &sentence)) {
@@ -369,7 +370,7 @@ static int job_new(struct hub *h, const struct hub_event *ev, struct submit *bod
 	int rc = ERR_NOMEM;
 
 	if (j != NULL)
-		j->model = models_asked(h, body->model); /* admit() has found it */
+		j->model = variant_asked(h, ev->user, ev->submit, &j->variant); /* admit() has found it */
 	if (j == NULL || (rc = job_fill(h, j, ev, body, bytes.n)) < 0 ||
 		(rc = is_in_time(h, j) ? 0 : ERR_STATE) < 0 || (rc = timers_reserve(&h->timers)) < 0) {
 		if (j != NULL)
