@@ -36,9 +36,13 @@ void admin_load(struct hub *h, const struct hub_event *ev)
 {
 	const struct agent *a = fleet_find(h, ev->agent);
 	struct hub_action *act;
+	struct hold *o;
 
 	if (hub_can_load(h, ev->agent, ev->model) != CODE_OK)
 		return;
+	o = models_hold(a, models_find(h, ev->model));
+	if (o != NULL)
+		breaker_reset(h, o); /* whatever it was, it has been seen to */
 	act = act_new(h, HUB_ACT_CONTROL);
 	act->agent = span_of(a->id);
 	act->control = (struct control){ .verb = CONTROL_LOAD, .epoch = a->reg->epoch, .model = ev->model };

@@ -261,6 +261,16 @@ Test(hub_breaker, a_dispatch_never_answered_is_a_failure)
 	cr_assert_eq(breaker().state, HUB_BREAKER_OPEN);
 }
 
+Test(hub_breaker, an_operator_who_loads_the_model_closes_it)
+{
+	fail(3, CODE_ENGINE_CRASHED);
+	cr_assert_eq(breaker().state, HUB_BREAKER_OPEN);
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_LOAD, .agent = SPAN("a"), .model = SPAN("m") });
+	cr_assert_eq(breaker().state, HUB_BREAKER_CLOSED);
+	cr_assert_eq(breaker().bad, 0);
+	cr_assert(takes_a_job());
+}
+
 Test(hub_breaker, may_be_switched_off)
 {
 	struct hub_config c = config();
