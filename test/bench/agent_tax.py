@@ -2,7 +2,8 @@
 """What the system costs beside the engine: CPU time of agent, hub and broker for each token a client gets.
 
 From the kernel's own account of their threads (/proc/PID/task/*/schedstat), so it counts what they do, not what they wait for;
-and how often each went to sleep to be woken again, which does not depend on how busy the machine is: those have bars.
+and how often each went to sleep to be woken again, which does not depend on how busy the machine is: those have bars.  Without a
+journal, which is woken as the disk has it.
 """
 from benchlib import System, arguments, ask, began, cpu_ns, find_model, median, prompt, say, sleeps, table, verdict, whole_rate
 
@@ -31,7 +32,7 @@ def measure(system, way, streams):
 
 def rows(name):
     for streams in map(int, args.streams.split(",")):
-        system = System(find_model(name), args.threads, streams, CONTEXT)
+        system = System(find_model(name), args.threads, streams, CONTEXT, hub=["journal.mode=off"])
         for title, way in (("MQTT", system.mqtt), ("HTTP", system.http)):
             got = measure(system, way, streams)
             most.update({p: max(most[p], got[p, "sleeps"]) for p in PARTS})

@@ -140,9 +140,9 @@ def find_model(name):
 # ---- what is measured ----
 
 class System:
-    """Broker, hub, one agent, one engine, with one model; `model` are settings of it, `agent` lines of the agent's."""
+    """Broker, hub, one agent, one engine, with one model; `model` are settings of it, `agent` lines of the agent's, `hub` NAME=VALUE."""
 
-    def __init__(self, path, threads=1, parallel=1, context=0, model="", agent="", engine=None):
+    def __init__(self, path, threads=1, parallel=1, context=0, model="", agent="", engine=None, hub=()):
         self.dir = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
         atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
         self.broker = Broker(self.dir)
@@ -152,7 +152,7 @@ class System:
             f'engine = {{ path = "{engine or BIN / "shoal-engine"}"; }};\n{agent}\n'
             f'models = ( {{ name = "m"; file = "{path}"; parallel = {parallel}; threads = {threads}; context = {context}; {model} }} );\n')
         self.hub = Process(self.dir, "hub", [BIN / "shoal-hub", "--set", f"state_dir={self.dir}/hub", "--set", f"broker.port={self.mqtt_port}",
-                                             "--set", f"http.port={self.http_port}"])
+                                             "--set", f"http.port={self.http_port}", *(word for s in hub for word in ("--set", s))])
         self.agent = Process(self.dir, "agent", [BIN / "shoal-agent", "--config", self.dir / "agent.cfg"])
         self.url = f"http://127.0.0.1:{self.http_port}/v1/completions"
         wait_until(self.is_ready, f"the model is loaded\n{self.agent.text()}", 120, 0.05)

@@ -125,7 +125,13 @@ class Hub(Side):
         return json.loads(request(self.http, "GET", path)[2])
 
     def online(self):
-        return sum(a["state"] == "online" for a in self.get("/api/v1/agents")["agents"])
+        """How many agents are listed so, page by page."""
+        n, cursor = 0, ""
+        while cursor is not None:
+            page = self.get(f"/api/v1/agents{cursor}")
+            n += sum(a["state"] == "online" for a in page["agents"])
+            cursor = f"?cursor={page['next']}" if page.get("next") else None
+        return n
 
     def await_agents(self, n, deadline_s=60.0):
         wait_until(lambda: self.online() >= n, f"{n} agents are online", deadline_s, 0.02)
