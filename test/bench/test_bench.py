@@ -83,6 +83,11 @@ def memory_is_measured():
 
 
 @test
+def modes_of_the_journal_are_compared():
+    says(run("hub_journal", "--rounds", "1", "--streams", "2", "--tokens", "20"), "2 streams of 20 tokens", "sync")
+
+
+@test
 def latency_through_the_hub_is_compared_with_the_bare_broker():
     out = run("hub_latency", "--rounds", "1", "--rate", "50", "--jobs", "15", "--agents", "2")
     says(out, "hub-added latency, 50 jobs/s, p50", "half of what it carries, p99")
