@@ -68,7 +68,8 @@ static void given(struct fair *f, const struct hub_action *a)
 	(void)span_copy(a->job.job, j->id, sizeof(j->id));
 	f->waiting[j->needs_label]--;
 	f->busy[agent]++;
-	f->running[f->n_running++] = number;
+	if (f->n_running < sizeof(f->running) / sizeof(f->running[0])) /* more than all slots is a violation anyway */
+		f->running[f->n_running++] = number;
 	if (f->busy[agent] > f->slots[agent] || (j->needs_label && !f->has_label[agent]))
 		sim_violation(f->s, "agent %zu is given what it cannot take", agent);
 }

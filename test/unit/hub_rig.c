@@ -315,6 +315,19 @@ const char *rig_submit(struct rig *r, struct submit s)
 	return rig_find(r, HUB_ACT_PERSIST, 0)->persist.job.p;
 }
 
+const char *rig_goes_to(struct rig *r, struct submit s)
+{
+	static char id[PROTO_MAX_ID + 1];
+	const struct hub_action *a;
+
+	rig_submit(r, s);
+	a = rig_find(r, HUB_ACT_DISPATCH, 0);
+	id[0] = '\0';
+	if (a != NULL)
+		cr_assert_eq(span_copy(a->agent, id, sizeof(id)), 0);
+	return id;
+}
+
 void rig_cancel(struct rig *r, const char *user, const char *job, const char *id)
 {
 	struct cancel c = { .job = span_of(job), .id = span_of(id) };

@@ -54,6 +54,7 @@ struct submit rig_request(const char *id, bool stream); /* model "m", prompt "p"
 void rig_submit_to(struct rig *r, const char *user, struct submit s, const char *topic, uint64_t conn);
 /* Submits for "alice", answers on "t"; returns the job's id (valid to the end of the test). */
 const char *rig_submit(struct rig *r, struct submit s);
+const char *rig_goes_to(struct rig *r, struct submit s); /* the agent it is given to; "": it waits */
 void rig_cancel(struct rig *r, const char *user, const char *job, const char *id);
 
 /* ---- operators ---- */
