@@ -74,7 +74,7 @@ static bool run(const struct settings *s, const struct fleet *fleet, struct trac
 	w->fleet = fleet;
 	w->trace = trace;
 	if (s->is_timing)
-		memory_measure(policy, &w->fig.bytes_agent);
+		memory_measure(policy, &w->fig.bytes_agent, &w->fig.bytes_session);
 	world_run(w, policy);
 	w->fig.busiest = busiest(w);
 	w->fig.slot_us = slots(w) * (double)(w->last_end - w->begin);

@@ -317,6 +317,7 @@ void fault_begin(struct world *w);
 void fault_event(struct world *w, const struct ev *ev);
 
 /* memory.c */
-void memory_measure(enum hub_policy policy, double *ret_agent); /* bytes of each */
+/* Bytes of each; 0: not known. */
+void memory_measure(enum hub_policy policy, double *ret_agent, double *ret_session);
 
 #endif

@@ -101,6 +101,7 @@ def a_table_and_csv_say_the_same():
     check(float(timed["wall_s"]) > 0, "wall time")
     if not is_sanitized():  # their allocators keep no account
         check(500 < float(timed["hub_bytes_per_agent"]) < 20000, "memory of the hub core for an agent")
+        check(50 < float(timed["hub_bytes_per_session"]) < 5000, "… for a session")
 
 
 TRACE = """time_ms,user,session,model,prompt_tokens,output_tokens,priority,deadline
