@@ -28,7 +28,8 @@
 #include <stdlib.h>
 
 #define ROUTE_SCAN 64
-#define CLASS_SCAN 16      /* of one class of expected times */
+#define CLASS_SCAN 8       /* of one class of expected times */
+#define CLASSES_SCAN 24    /* of all: in a large fleet each one looked at is some cache misses */
 #define AS_GOOD 1.05       /* scores so near the best are equal to it */
 #define WARM_FIRST 1e15    /* all policies but cost: ready before loading before held */
 #define PREFER_FIRST 1e12  /* … then more of the labels that are preferred */
@@ -159,7 +160,7 @@ static void look_at_classes(const struct hub *h, struct look *l)
 	for (size_t i = 0; i < n_near; i++)
 		if (!list_empty(&near[i]->ring))
 			consider(h, l, near[i]);
-	for (uint64_t bits = m->class_bits; bits != 0 && l->n < ROUTE_SCAN; bits &= bits - 1)
+	for (uint64_t bits = m->class_bits; bits != 0 && l->n < CLASSES_SCAN; bits &= bits - 1)
 		look_at_class(h, l, &m->classes[__builtin_ctzll(bits)]);
 }
 
