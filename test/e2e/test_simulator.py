@@ -104,6 +104,15 @@ def a_table_and_csv_say_the_same():
         check(50 < float(timed["hub_bytes_per_session"]) < 5000, "… for a session")
 
 
+@test
+def a_job_takes_as_many_steps_in_a_larger_fleet():
+    small, large = (rows("--scenario=scale", f"--agents={n}", f"--jobs={20 * n}", "--policy=cost")[0] for n in (40, 160))
+    for count, most in (("hub_steps_per_job", 12), ("agent_steps_per_job", 14), ("messages_per_job", 12)):
+        note(f"{count}: {small[count]} with 40 boxes, {large[count]} with 160")
+        check(float(large[count]) < most, f"{count}: {large[count]}, was 5.6 to 8.6 when written")
+        check(float(large[count]) < 1.25 * float(small[count]), f"{count} grows with the fleet")
+
+
 TRACE = """time_ms,user,session,model,prompt_tokens,output_tokens,priority,deadline
 # three jobs
 0,alice,,small,100,20,,
