@@ -385,15 +385,11 @@ static int sqlite_write(struct journal *j, const struct hub_action *persist)
 	return 0;
 }
 
-static void on_wake(void *ctx, uint32_t events)
+static void deliver(struct journal_sqlite *s)
 {
-	struct journal_sqlite *s = ctx;
 	struct news *news;
-	uint64_t n, safe;
+	uint64_t safe;
 
-	(void)events;
-	if (read(s->wake_fd, &n, sizeof(n)) < 0)
-		return;
 	(void)pthread_mutex_lock(&s->lock);
 	news = s->news;
 	s->news = NULL;
@@ -406,6 +402,16 @@ static void on_wake(void *ctx, uint32_t events)
 	if (safe > 0)
 		s->on.safe(s->ctx, safe);
 	tell_full(s);
+}
+
+static void on_wake(void *ctx, uint32_t events)
+{
+	struct journal_sqlite *s = ctx;
+	uint64_t n;
+
+	(void)events;
+	if (read(s->wake_fd, &n, sizeof(n)) > 0)
+		deliver(s);
 }
 
 static int start(struct journal_sqlite *s)
@@ -453,7 +459,7 @@ static void sqlite_drain(struct journal *j, uint64_t timeout_ms)
 	while (s->stats.waiting > 0 && rc == 0)
 		rc = wait_for(s, &s->less, timeout_ms);
 	(void)pthread_mutex_unlock(&s->lock);
-	on_wake(s, 0);
+	deliver(s); /* the writer may not have come to wake us */
 }
 
 static void sqlite_stats(struct journal *j, struct journal_stats *ret)
