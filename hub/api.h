@@ -14,6 +14,10 @@ bool api_agent(const struct server *s, struct span id, struct buf *out);
 bool api_jobs(const struct server *s, const struct query *q, struct buf *out);
 bool api_job(const struct server *s, struct span id, struct buf *out);
 /* Conversations, the last used first; of q user, model, agent and limit count. */
+void api_users(const struct server *s, struct buf *out);
+void api_variants(const struct server *s, struct buf *out);
+/* What an operator asks of a variant; *ret borrows from body and arena.  BAD_REQUEST, NOT_FOUND. */
+enum code api_variant_ask(const struct server *s, struct span body, struct arena *arena, struct hub_event *ret);
 void api_sessions(const struct server *s, const struct query *q, struct buf *out);
 struct api_sessions_status api_sessions_status(const struct server *s);
 /* Nothing is written unless CODE_OK. */

@@ -458,6 +458,36 @@ static void serve_agent(struct front *f, struct http_call *c)
 	reply_json(f, c, 202);
 }
 
+static void serve_users(struct front *f, struct http_call *c)
+{
+	api_users(f->server, &f->doc);
+	reply_json(f, c, 200);
+}
+
+static void serve_variants(struct front *f, struct http_call *c)
+{
+	api_variants(f->server, &f->doc);
+	reply_json(f, c, 200);
+}
+
+/* POST /api/v1/variants {"alias":…,"model":…,"weight":N} or "resume":true */
+static void serve_variant_ask(struct front *f, struct http_call *c)
+{
+	struct hub_event ev;
+	enum code code;
+
+	arena_reset(&f->arena);
+	code = api_variant_ask(f->server, http_body(c), &f->arena, &ev);
+	if (code == CODE_BAD_REQUEST) {
+		reply_refused(f, c, code, "the body must be {\"alias\": NAME, \"model\": NAME} with \"weight\": N or \"resume\": true");
+	} else if (code != CODE_OK) {
+		reply_refused(f, c, code, "there is no such variant; GET /api/v1/variants lists them");
+	} else {
+		server_event(f->server, &ev);
+		serve_variants(f, c);
+	}
+}
+
 static void serve_check(struct front *f, struct http_call *c, bool is_fine, const char *why)
 {
 	buf_addf(&f->doc, "{\"status\":\"%s\",\"reason\":\"%s\"}\n", is_fine ? "ok" : "unavailable", why);
@@ -515,6 +545,9 @@ static const struct route {
 	{ VERBS_JOBS, LEVEL, false, serve_job },
 	{ VERBS_JOBS, PREFIX, true, serve_verb },
 	{ "/api/v1/sessions", WHOLE, false, serve_sessions },
+	{ "/api/v1/users", WHOLE, false, serve_users },
+	{ "/api/v1/variants", WHOLE, false, serve_variants },
+	{ "/api/v1/variants", WHOLE, true, serve_variant_ask },
 	{ "/api/v1/explain", WHOLE, false, serve_explain },
 	{ "/api/v1/admin", WHOLE, false, serve_admin },
 	{ "/healthz", WHOLE, false, serve_health },
