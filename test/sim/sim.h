@@ -377,6 +377,7 @@ void notebook_fini(struct sim *s);
 /* fair.c: another world from the same seed */
 #define FAIR_EVERY 8 /* seeds */
 bool fair_run(struct sim *s);
+bool variants_run(struct sim *s); /* variants.c */
 
 /* fault.c */
 void fault_plan(struct sim *s);
