@@ -196,14 +196,21 @@ Test(hubshell_notes, a_hub_killed_twice_has_all_of_both_lives)
 	j->free(j);
 }
 
+static void await_safe(const struct seen *s, uint64_t seq)
+{
+	for (unsigned i = 0; s->safe < seq; i++) {
+		cr_assert_lt(i, 1000);
+		cr_assert_eq(loop_turn(l, 1000), 1);
+	}
+}
+
 Test(hubshell_notes, what_is_committed_is_not_given_twice)
 {
 	struct seen s;
 	struct journal *j = open_journal(0, &s);
 
 	two_jobs(j);
-	j->drain(j, 10000);
-	cr_assert_eq(s.safe, 3);
+	await_safe(&s, 3);
 	j->free(j);
 	j = open_journal(0, &s);
 	assert_two_jobs(&s);
@@ -221,10 +228,9 @@ Test(hubshell_notes, the_file_is_used_over_and_over)
 	for (uint64_t i = 1; i <= 300; i++) {
 		write_entry(j, i, HUB_PERSIST_SUBMIT, i, 0, body);
 		if (i % (HUB_NOTES_MAX / (sizeof(body) + HUB_NOTE_HEAD)) == 0)
-			j->drain(j, 10000);
+			await_safe(&s, i);
 	}
-	j->drain(j, 10000);
-	cr_assert_eq(s.safe, 300);
+	await_safe(&s, 300);
 	j->free(j);
 }
 
