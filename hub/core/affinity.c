@@ -286,8 +286,8 @@ static uint64_t cached_by_session(const struct hub *h, const struct job *j, cons
 	const struct session *s = j->session;
 	uint64_t tokens = tokens_of(j->model, j->prompt_bytes);
 
-	if (s == NULL || (j->n_cuts > 0 && h->config.max_prefixes > 0) || s->cache != o->cache.id ||
-		is_displaced(o, s->fresh_at))
+	if (s == NULL || (j->n_cuts > 0 && h->config.max_prefixes > 0 && s->tokens != SESSION_WHOLE) ||
+		s->cache != o->cache.id || is_displaced(o, s->fresh_at))
 		return 0;
 	return s->tokens < tokens ? s->tokens : tokens;
 }

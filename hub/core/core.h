@@ -13,6 +13,7 @@
  *   route.c    which agent gets which job
  *   affinity.c which agent has computed how much of a prompt
  *   sessions.c conversations stay where they were computed
+ *   session_keep.c … and over another run of the hub
  *   filter.c   may this agent have this job; if not, why
  *   cost.c     how long it would take there
  *   rates.c    how fast agents are, as measured
@@ -181,6 +182,14 @@ struct reply { /* a copy of where answers go; spans in mem */
 	char *mem;
 };
 
+#define SESSION_LOST UINT64_MAX  /* a cache that is no more */
+#define SESSION_WHOLE UINT64_MAX /* tokens: as many as its next prompt repeats */
+
+struct origin { /* of a session: where it was in the last run of the hub */
+	uint64_t epoch;
+	char agent[PROTO_MAX_ID + 1];
+};
+
 struct session {
 	struct node node;   /* hub.sessions */
 	struct list place;  /* hub.idle_sessions or busy_sessions: used longest ago first */
@@ -189,6 +198,7 @@ struct session {
 	uint64_t fresh_at;  /* the cache's n_fresh when it was used last */
 	uint64_t tokens, used_ms, n_turns, n_moves;
 	size_t n_jobs;      /* live */
+	struct origin *origin; /* not found again yet; NULL: nothing to find */
 	uint8_t n_user, n_model, n_id;
 	char text[];        /* user, model, id */
 };
@@ -624,7 +634,13 @@ void affinity_prefilled(struct hub *h, const struct job *j); /* its first token 
 void affinity_done(struct hub *h, struct job *j);
 void affinity_fini(struct hub *h);
 
-/* ---- sessions.c ---- */
+/* ---- sessions.c, session_keep.c ---- */
+
+struct session *session_get(struct hub *h, struct span user, struct span model, struct span id); /* NULL: no room */
+void session_idle(struct hub *h, struct session *s);                                       /* nobody uses it now */
+void session_keep(struct hub *h, const struct session *s, const struct agent *a); /* a NULL: it has ended */
+void session_restore(struct hub *h, const struct hub_record *r);
+void session_look(const struct hub *h, struct session *s, const struct model *m); /* for where it was */
 
 void session_join(struct hub *h, struct job *j);  /* a new one */
 void session_leave(struct hub *h, struct job *j); /* its end */

@@ -307,6 +307,8 @@ void restore_event(struct hub *h, const struct hub_event *ev)
 		variant_restore(h, r);
 	if (r->kind == HUB_PERSIST_ADMIN)
 		admin_restore(h, r);
+	if (r->kind == HUB_PERSIST_SESSION)
+		session_restore(h, r);
 	if (r->kind >= HUB_PERSIST_FIRST_VALUE)
 		return; /* of parts that are not here */
 	j = jobs_find(h, r->job);

@@ -57,7 +57,14 @@ static void session_free(struct hub *h, struct session *s)
 	table_del(&h->sessions, &s->node);
 	list_del(&s->place);
 	h->n_sessions--;
+	free(s->origin);
 	free(s);
+}
+
+static void session_end(struct hub *h, struct session *s)
+{
+	session_keep(h, s, NULL);
+	session_free(h, s);
 }
 
 static bool is_over(const struct hub *h, const struct session *s)
@@ -70,7 +77,7 @@ void session_expire(struct hub *h)
 	struct list *idle = &h->idle_sessions;
 
 	while (!list_empty(idle) && is_over(h, CONTAINER(idle->next, struct session, place))) {
-		session_free(h, CONTAINER(idle->next, struct session, place));
+		session_end(h, CONTAINER(idle->next, struct session, place));
 		h->session_stats.expired++;
 	}
 	timer_set(&h->timers, &h->session_timer,
@@ -84,7 +91,7 @@ static bool make_room(struct hub *h)
 		return true;
 	if (h->config.max_sessions == 0 || list_empty(&h->idle_sessions))
 		return false; /* all have live requests: this one does without */
-	session_free(h, CONTAINER(h->idle_sessions.next, struct session, place));
+	session_end(h, CONTAINER(h->idle_sessions.next, struct session, place));
 	h->session_stats.displaced++;
 	return true;
 }
@@ -121,6 +128,22 @@ void session_drop_all(struct hub *h)
 	session_free(h, CONTAINER(l, struct session, place));
 }
 
+struct session *session_get(struct hub *h, struct span user, struct span model, struct span id)
+{
+	struct session *s = find(h, user, model, id);
+
+	return s != NULL ? s : session_new(h, user, model, id);
+}
+
+void session_idle(struct hub *h, struct session *s)
+{
+	s->used_ms = h->now_ms;
+	list_del(&s->place);
+	list_add_tail(&h->idle_sessions, &s->place);
+	if (h->session_timer.pos == 0)
+		session_expire(h);
+}
+
 /* ---- a job's time in it ---- */
 
 void session_join(struct hub *h, struct job *j)
@@ -131,9 +154,7 @@ void session_join(struct hub *h, struct job *j)
 	if (id.n == 0 || j->is_embedding || !j->sampling.cache_prompt)
 		return;
 	session_expire(h);
-	s = find(h, user, model, id);
-	if (s == NULL)
-		s = session_new(h, user, model, id);
+	s = session_get(h, user, model, id);
 	if (s == NULL)
 		return;
 	s->n_jobs++;
@@ -163,12 +184,8 @@ void session_leave(struct hub *h, struct job *j)
 	j->session = NULL;
 	s->used_ms = h->now_ms;
 	s->n_turns++;
-	if (--s->n_jobs > 0)
-		return;
-	list_del(&s->place);
-	list_add_tail(&h->idle_sessions, &s->place);
-	if (h->session_timer.pos == 0)
-		session_expire(h);
+	if (--s->n_jobs == 0)
+		session_idle(h, s);
 }
 
 /* What the engine holds of it now: all tokens but the last, which it never computed on. */
@@ -234,7 +251,10 @@ static enum hub_move why_not(const struct hub *h, struct job *j, const struct ho
 
 static struct hold *home_of(const struct hub *h, const struct job *j)
 {
-	return j->session != NULL && RULE(h, STICKY) ? affinity_hold(h, j->session->cache) : NULL;
+	if (j->session == NULL || !RULE(h, STICKY))
+		return NULL;
+	session_look(h, j->session, j->model);
+	return affinity_hold(h, j->session->cache);
 }
 
 struct hold *session_hold(const struct hub *h, struct job *j)
@@ -322,7 +342,10 @@ void session_begun(struct hub *h, struct job *j)
 	const struct hold *o = models_hold(j->agent, j->model);
 	struct session *s = j->session;
 	enum hub_move why;
+	bool is_new;
 
+	if (s != NULL)
+		session_look(h, s, j->model);
 	j->expected_cached = affinity_cached(h, j, j->agent);
 	if (s == NULL || o == NULL)
 		return;
@@ -331,14 +354,18 @@ void session_begun(struct hub *h, struct job *j)
 			j->session_state = HUB_SESSION_KEPT;
 		return;
 	}
-	why = why_not(h, j, affinity_hold(h, s->cache));
-	j->session_state = s->cache == 0 ? HUB_SESSION_NEW : HUB_SESSION_MOVED;
-	j->session_why = s->cache == 0 ? HUB_MOVE_NONE : why == HUB_MOVE_NONE ? HUB_MOVE_FULL : why;
-	s->n_moves += s->cache != 0;
+	is_new = s->cache == 0 && s->origin == NULL;
+	why = s->origin != NULL ? HUB_MOVE_LOST : why_not(h, j, affinity_hold(h, s->cache));
+	j->session_state = is_new ? HUB_SESSION_NEW : HUB_SESSION_MOVED;
+	j->session_why = is_new ? HUB_MOVE_NONE : why == HUB_MOVE_NONE ? HUB_MOVE_FULL : why;
+	s->n_moves += !is_new;
+	free(s->origin);
+	s->origin = NULL;
 	s->cache = o->cache.id;
 	s->epoch = j->epoch;
 	s->fresh_at = o->cache.n_fresh;
 	s->tokens = 0;
+	session_keep(h, s, j->agent);
 }
 
 /* ---- what others may see ---- */
@@ -353,7 +380,7 @@ static void view(
 		.model = model_of(s),
 		.agent = o != NULL ? span_of(o->agent->id) : SPAN_NONE,
 		.epoch = o != NULL ? s->epoch : 0,
-		.tokens = o != NULL ? s->tokens : 0,
+		.tokens = o != NULL && s->tokens != SESSION_WHOLE ? s->tokens : 0,
 		.turns = s->n_turns,
 		.moves = s->n_moves,
 		.jobs = s->n_jobs,

@@ -73,6 +73,18 @@ def it_moves_when_its_agent_drains_or_is_killed_and_says_why():
 
 
 @test
+def it_is_found_again_after_the_hub_was_killed():
+    stack = Stack(agents=3)
+    homes = {key: ask(stack, session=key)[0] for key in "abcdef"}
+    stack.hub.kill()
+    stack.start_hub()
+    stack.await_ready(3)
+    for key, home in homes.items():
+        equal(ask(stack, session=key), (home, "kept", None), key)
+    stack.close()
+
+
+@test
 def requests_at_once_spread_when_the_agent_is_full():
     stack = Stack(agents=2, parallel=1, echo="tokens=400\n")
     home = ask(stack, session="s")[0]

@@ -569,6 +569,104 @@ Test(hub_sessions, an_engine_that_keeps_more_than_it_has_slots_is_found_out)
 	cr_assert_gt(expected, 1500);
 }
 
+/* ---- over another run ---- */
+
+static void keep_a_journal(void)
+{
+	config.journal = HUB_JOURNAL_SYNC;
+	rig_init(&r, &config);
+	agents(4);
+}
+
+static const struct hub_record *kept(size_t nth)
+{
+	for (size_t i = 0; i < r.n_records; i++)
+		if (r.records[i].kind == HUB_PERSIST_SESSION && nth-- == 0)
+			return &r.records[i];
+	return NULL;
+}
+
+Test(hub_sessions, one_is_written_down_where_it_begins_moves_and_ends_and_not_with_each_turn)
+{
+	keep_a_journal();
+	for (int i = 0; i < 3; i++)
+		cr_assert_str_eq(take_turn("s"), "a");
+	cr_assert(kept(0) != NULL && kept(1) == NULL);
+	rig_status(&r, "a", 1, 1, AGENT_DRAINING);
+	take_turn("s");
+	cr_assert(kept(1) != NULL && kept(2) == NULL && kept(1)->body.n > 0);
+	cr_assert(span_eq(kept(0)->job, kept(1)->job));
+	rig_pass(&r, config.session_ttl_ms);
+	cr_assert(kept(2) != NULL && kept(2)->body.n == 0 && span_eq(kept(2)->job, kept(0)->job));
+}
+
+Test(hub_sessions, it_is_found_again_by_the_next_run_of_the_hub_on_the_same_life_of_its_agent)
+{
+	for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+		keep_a_journal();
+		take_turn("");
+		cr_assert_str_eq(take_turn("s"), "b");
+		rig_crash(&r, &config, r.n_records, 1000);
+		cr_assert_eq(sessions().n, 1);
+		rig_simple(&r, HUB_EV_LINK_UP);
+		rig_agent(&r, "a", 1, 2, 4);
+		rig_agent(&r, "b", epoch, 2, 4);
+		if (epoch == 1) {
+			cr_assert_str_eq(take_turn("s"), "b");
+			cr_assert_eq(hub_session_stats(r.h).kept, 1);
+			continue;
+		}
+		cr_assert_str_neq(begin(turn("s", "p")).agent, "");
+		cr_assert_eq(only().moves, 1, "its agent has forgotten it");
+	}
+}
+
+Test(hub_sessions, one_with_a_restored_request_is_in_use_whichever_record_comes_first)
+{
+	const char *job;
+
+	config.session_ttl_ms = 100;
+	config.no_agent_wait_ms = 10000;
+	keep_a_journal();
+	job = begin(turn("s", "p")).job;
+	rig_crash(&r, &config, r.n_records, 1000);
+	rig_pass(&r, 1000);
+	cr_assert_eq(only().jobs, 1, "job %s", job);
+}
+
+Test(hub_sessions, when_its_agent_has_not_come_back_yet_it_moves)
+{
+	keep_a_journal();
+	take_turn("");
+	cr_assert_str_eq(take_turn("s"), "b");
+	rig_crash(&r, &config, r.n_records, 1000);
+	rig_simple(&r, HUB_EV_LINK_UP);
+	rig_agent(&r, "a", 1, 2, 4);
+	cr_assert_str_eq(take_turn("s"), "a");
+	cr_assert_eq(moves(HUB_MOVE_LOST), 1);
+	rig_agent(&r, "b", 1, 2, 4);
+	cr_assert_str_eq(take_turn("s"), "a");
+}
+
+Test(hub_sessions, what_the_next_run_finds_damaged_or_too_much_of_it_leaves)
+{
+	struct hub_record record = { .kind = HUB_PERSIST_SESSION, .job = SPAN("\xff\x01xyz"), .body = SPAN("\xa2") };
+
+	config.max_sessions = 1;
+	rig_init(&r, &config);
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	record.job = SPAN("\x01");
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	record.job = SPAN("\x01\x01ums");
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	cr_assert_eq(sessions().n, 0);
+	record.body = SPAN("\xa2\x01\x61\x61\x02\x01");
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	record.job = SPAN("\x01\x01umt");
+	rig_event(&r, (struct hub_event){ .type = HUB_EV_RESTORE, .record = &record });
+	cr_assert(span_is(only().session, "s"));
+}
+
 /* ---- for all seeds ---- */
 
 #define N_AGENTS 4
