@@ -434,14 +434,25 @@ void restore_give_up(struct hub *h, struct job *j)
 	attempt_failed(h, j, CODE_AGENT_LOST, SPAN("it was gone when the hub came back"));
 }
 
+/* The record of an attempt that had failed by then says nothing of that: two jobs of which one must run alone
+ * may both be found here. */
+static bool may_rejoin(const struct hub *h, const struct job *j, const struct agent *a)
+{
+	const struct hold *o = models_hold(a, j->model);
+
+	return o == NULL || poison_lets(h, j, o);
+}
+
 void restore_agent_up(struct hub *h, struct agent *a)
 {
 	LIST_EACH(l, &a->rejoin)
 	{
 		struct job *j = CONTAINER(l, struct job, place);
 
-		if (j->epoch == a->reg->epoch)
+		if (j->epoch == a->reg->epoch && may_rejoin(h, j, a))
 			rejoin(h, j, a);
+		else if (j->epoch == a->reg->epoch)
+			restore_give_up(h, j);
 	}
 	LIST_EACH(l, &a->rejoin) /* when all that run there are counted */
 	{
