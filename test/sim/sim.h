@@ -337,8 +337,8 @@ void sessions_check(struct sim *s, size_t i);
 void sessions_future(struct sim *s, const struct future *f);
 
 /* sticky.c */
-void sticky_begun(struct sim *s, struct span job);                       /* an attempt, in this step */
-void sticky_registered(struct sim *s, const struct hub_agent_view *v); /* the hub may have heard of a change */
+void sticky_begun(struct sim *s, const struct hub_action *acts, size_t n); /* an attempt: the first of what a step did */
+void sticky_registered(struct sim *s, const struct hub_agent_view *v);     /* the hub may have heard of a change */
 void sticky_check(struct sim *s);
 
 /* client.c */

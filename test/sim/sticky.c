@@ -10,6 +10,7 @@ struct found {
 	struct hub_agent_view at, home_at; /* id empty: not seen */
 	size_t at_home;                    /* jobs of the model there */
 	bool is_found;
+	bool has_left; /* home had a job more when this one was given away */
 };
 
 static void find_job(void *ctx, const struct hub_job_view *v)
@@ -70,15 +71,27 @@ static bool has_cause(const struct found *f)
 		return true; /* a heartbeat of the next life was here before its registration */
 	if (f->view.deadline_ms != UINT64_MAX)
 		return true; /* another agent may be the only one in time */
+	if (f->has_left)
+		return true; /* it may have been full then */
 	if (f->view.attempt > 1 || m == NULL || m->state != MODEL_READY || f->home->is_unloaded)
 		return true;
 	return v->presence != HUB_PRESENCE_ONLINE || v->weight == 0 || v->registration->epoch != f->home->epoch ||
 	       v->in_flight >= cap || f->at_home >= m->slots;
 }
 
-void sticky_begun(struct sim *s, struct span job)
+/* The hub is seen as it is at the end of the step. */
+static bool is_taken_back(const struct hub_action *acts, size_t n, struct span agent)
 {
-	struct found f = { .s = s, .job = job };
+	for (size_t i = 0; i < n; i++)
+		if (acts[i].type == HUB_ACT_CONTROL && span_eq(acts[i].agent, agent) &&
+			(acts[i].control.verb == CONTROL_CANCEL || acts[i].control.verb == CONTROL_END))
+			return true;
+	return false;
+}
+
+void sticky_begun(struct sim *s, const struct hub_action *acts, size_t n)
+{
+	struct found f = { .s = s, .job = acts->persist.job };
 	struct home *home = NULL;
 
 	hub_each_job(s->hub, find_job, &f);
@@ -97,6 +110,7 @@ void sticky_begun(struct sim *s, struct span job)
 		return;
 	if (f.home != NULL) {
 		hub_each_job(s->hub, count_at_home, &f);
+		f.has_left = is_taken_back(acts, n, f.home_at.id);
 		if (!span_eq(f.at.id, f.home_at.id) && !s->knobs.forgets_sessions && !has_cause(&f))
 			sim_violation(s, "session %.*s goes to %.*s without cause: it is on %.*s", SPAN_FMT(f.view.session),
 				SPAN_FMT(f.at.id), SPAN_FMT(f.home_at.id));

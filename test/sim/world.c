@@ -214,12 +214,12 @@ static void dispatched(struct sim *s, const struct hub_action *act)
 }
 
 /* The journal: what is asked to be recorded is safe a while later, with all before it. */
-static void persist(struct sim *s, const struct hub_action *act)
+static void persist(struct sim *s, const struct hub_action *act, size_t n_left)
 {
 	if (act->persist.kind == HUB_PERSIST_ATTEMPT)
 		watch_recorded(s, act->persist.job, act->persist.attempt);
 	if (act->persist.kind == HUB_PERSIST_ATTEMPT)
-		sticky_begun(s, act->persist.job);
+		sticky_begun(s, act, n_left);
 	notebook_keep(s, &act->persist);
 	sim_push(s, s->persist_delay > 0 ? sim_between(s, 0, s->persist_delay) : 0,
 		(struct future){ .type = F_PERSISTED, .gen = act->persist.seq, .who = s->hub_life });
@@ -262,7 +262,7 @@ static void hub_acts(struct sim *s, const struct hub_action *acts, size_t n)
 
 		trace_act(s, a);
 		switch (a->type) {
-		case HUB_ACT_PERSIST: persist(s, a); break;
+		case HUB_ACT_PERSIST: persist(s, a, n - i); break;
 		case HUB_ACT_DISPATCH: dispatched(s, a); break;
 		case HUB_ACT_CONTROL:
 			to_box(s, a->agent, TOPIC_AGENT_CONTROL, &control_type, &a->control,
