@@ -93,6 +93,8 @@ static void lose(struct sim *s, const struct record *r)
 		return;
 	if (r->r.kind == HUB_PERSIST_END && j->is_ended)
 		sim_violation(s, "the end of job %zu was told and is lost", r->job);
+	if (r->r.kind == HUB_PERSIST_ATTEMPT)
+		watch_record_lost(s, r->job, r->r.attempt);
 	if (r->r.kind != HUB_PERSIST_SUBMIT)
 		return;
 	for (size_t k = 0; k < j->n_views; k++)

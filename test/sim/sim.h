@@ -215,6 +215,14 @@ struct view { /* one address a client gave */
 	size_t frame_ends[SIM_MAX_TOKENS + 1]; /* 1 + bytes of text before that index; 0: no frame ended there */
 };
 
+struct given { /* an attempt, and who wrote before it */
+	size_t to; /* box */
+	uint64_t at, epoch, prefix, attempt;
+	size_t writer; /* box that brought the first tokens */
+	bool has_writer;
+	enum hub_continuity continuity; /* what the receipt must not be better than */
+};
+
 struct cjob {
 	bool has_id, is_ended, is_cancelled, is_given_up, is_too_late;
 	char id[16], hub_id[ID_LEN + 8];
@@ -228,16 +236,13 @@ struct cjob {
 	size_t n_end_text;
 	uint64_t attempts;
 	unsigned n_submits; /* sent */
-	size_t given_to; /* box of the last attempt */
-	uint64_t given_at, given_epoch, given_prefix, given_attempt;
+	struct given given;      /* the last attempt */
+	struct given given_last; /* the one it took over from beside it */
 	uint64_t failed_at; /* of the last attempt, there; 0: not */
 	size_t second_to; /* box of a second attempt beside it; attempt 0: none */
 	uint64_t second_attempt, second_epoch, second_prefix, second_at;
 	uint64_t poison_at; /* kills the engine that computes this token; 0: none */
 	unsigned kills;     /* deaths of engines that the hub was told it had part in */
-	size_t writer;      /* box that brought the first tokens */
-	bool has_writer;
-	enum hub_continuity continuity; /* what the receipt must not be better than */
 };
 
 /* ---- the world ---- */
@@ -361,6 +366,7 @@ void operator_check(struct sim *s, struct box *b, const struct hub_agent_view *v
 /* watch.c */
 void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job);
 void watch_recorded(struct sim *s, struct span id, uint64_t attempt);
+void watch_record_lost(struct sim *s, size_t job, uint64_t attempt); /* of an attempt */
 void watch_registration(struct sim *s, size_t who, const struct registration *r);
 void watch_event(struct sim *s, size_t who, const struct job_event *e); /* before the hub hears it */
 bool watch_has_suspects(const struct sim *s, size_t model); /* jobs that have to run alone */

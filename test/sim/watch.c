@@ -23,7 +23,7 @@ static bool is_current(const struct sim *s, size_t job)
 {
 	struct hub_job_view v = view_of(s, job);
 
-	return (v.state == HUB_JOB_DISPATCHED || v.state == HUB_JOB_RUNNING) && v.attempt == s->jobs[job].given_attempt;
+	return (v.state == HUB_JOB_DISPATCHED || v.state == HUB_JOB_RUNNING) && v.attempt == s->jobs[job].given.attempt;
 }
 
 /* ---- an agent that fails again and again is asked once at a time ---- */
@@ -41,7 +41,7 @@ static void dispatched_to(struct sim *s, size_t who, size_t job)
 
 	for (size_t i = job % s->knobs.n_models; i < s->n_jobs && is_failing(w) && s->now > left_alone;
 		i += s->knobs.n_models)
-		others += i != job && s->jobs[i].given_to == who && s->jobs[i].given_at > left_alone && is_current(s, i);
+		others += i != job && s->jobs[i].given.to == who && s->jobs[i].given.at > left_alone && is_current(s, i);
 	if (others > 0 && s->n_hub_crashes == 0) /* a hub that starts again counts from nothing */
 		sim_violation(s, "%s has failed %u jobs in a row and gets job %zu beside another", s->boxes[who].id,
 			w->streak, job);
@@ -91,7 +91,7 @@ static void failed_here(struct sim *s, size_t who, const struct hub_action *act,
 	const struct cjob *j = &s->jobs[job];
 	struct serving x = { .s = s, .but = who, .model = job % s->knobs.n_models };
 
-	if (j->given_to != who || j->given_attempt + 1 != act->job.attempt || j->failed_at == 0 || s->n_hub_crashes > 0 ||
+	if (j->given.to != who || j->given.attempt + 1 != act->job.attempt || j->failed_at == 0 || s->n_hub_crashes > 0 ||
 		s->now >= j->failed_at + SIM_RETRY_MAX_MS)
 		return;
 	hub_each_agent(s->hub, count_serving, &x);
@@ -107,7 +107,7 @@ static void poison_to(struct sim *s, size_t who, size_t job)
 	if (s->jobs[job].kills >= SIM_POISON)
 		sim_violation(s, "job %zu was there when %u engines died and is given another", job, s->jobs[job].kills);
 	for (size_t i = job % s->knobs.n_models; i < s->n_jobs; i += s->knobs.n_models)
-		if (i != job && s->jobs[i].given_to == who && (s->jobs[i].kills >= 2 || s->jobs[job].kills >= 2) &&
+		if (i != job && s->jobs[i].given.to == who && (s->jobs[i].kills >= 2 || s->jobs[job].kills >= 2) &&
 			is_current(s, i))
 			sim_violation(s, "one of jobs %zu and %zu saw two engines die and does not run alone", i, job);
 }
@@ -128,16 +128,16 @@ static void wrote(const struct sim *s, struct cjob *j, size_t who)
 	const struct box *b = &s->boxes[who], *first;
 	enum hub_continuity c;
 
-	if (!j->has_writer) {
-		j->has_writer = true;
-		j->writer = who;
+	if (!j->given.has_writer) {
+		j->given.has_writer = true;
+		j->given.writer = who;
 		return;
 	}
-	first = &s->boxes[j->writer];
+	first = &s->boxes[j->given.writer];
 	c = b->is_exact && first->is_exact ? HUB_CONTINUITY_EXACT : HUB_CONTINUITY_NOT_EXACT;
 	if (b->build != first->build)
 		c = HUB_CONTINUITY_OTHER_BUILD;
-	j->continuity = c > j->continuity ? c : j->continuity;
+	j->given.continuity = c > j->given.continuity ? c : j->given.continuity;
 }
 
 void watch_done(struct sim *s, size_t job, const struct answer *a)
@@ -147,11 +147,11 @@ void watch_done(struct sim *s, size_t job, const struct answer *a)
 
 	while (said < HUB_CONTINUITY_COUNT && !span_is(a->receipt.continuity, hub_continuity_names[said]))
 		said++;
-	if (a->usage.completion_tokens > j->given_prefix && !j->is_ended)
-		wrote(s, j, j->given_to);
-	if (said < j->continuity)
+	if (a->usage.completion_tokens > j->given.prefix && !j->is_ended)
+		wrote(s, j, j->given.to);
+	if (said < j->given.continuity)
 		sim_violation(s, "the answer of job %zu is \"%s\", its receipt says \"%.*s\"", job,
-			hub_continuity_names[j->continuity], SPAN_FMT(a->receipt.continuity));
+			hub_continuity_names[j->given.continuity], SPAN_FMT(a->receipt.continuity));
 }
 
 /* ---- what happens ---- */
@@ -178,13 +178,13 @@ void watch_dispatched(struct sim *s, const struct hub_action *act, size_t job)
 		s->n_hedged++;
 		return;
 	}
-	if (j->attempts > 0 && act->job.n_prefix > j->given_prefix)
-		wrote(s, j, j->given_to);
-	j->given_prefix = act->job.n_prefix;
-	j->given_to = who;
-	j->given_at = s->now;
-	j->given_epoch = act->job.epoch;
-	j->given_attempt = act->job.attempt;
+	if (j->attempts > 0 && act->job.n_prefix > j->given.prefix)
+		wrote(s, j, j->given.to);
+	j->given.prefix = act->job.n_prefix;
+	j->given.to = who;
+	j->given.at = s->now;
+	j->given.epoch = act->job.epoch;
+	j->given.attempt = act->job.attempt;
 	j->failed_at = 0;
 }
 
@@ -196,14 +196,24 @@ void watch_recorded(struct sim *s, struct span id, uint64_t attempt)
 
 	if (j == NULL || j->second_attempt == 0 || j->second_attempt != attempt)
 		return;
-	if (j->second_prefix > j->given_prefix)
-		wrote(s, j, j->given_to);
-	j->given_to = j->second_to;
-	j->given_prefix = j->second_prefix;
-	j->given_epoch = j->second_epoch;
-	j->given_attempt = attempt;
-	j->given_at = j->second_at;
+	j->given_last = j->given;
+	if (j->second_prefix > j->given.prefix)
+		wrote(s, j, j->given.to);
+	j->given.to = j->second_to;
+	j->given.prefix = j->second_prefix;
+	j->given.epoch = j->second_epoch;
+	j->given.attempt = attempt;
+	j->given.at = j->second_at;
 	j->second_attempt = 0;
+}
+
+/* A hub that starts again without the record knows of the first only, who writes on. */
+void watch_record_lost(struct sim *s, size_t job, uint64_t attempt)
+{
+	struct cjob *j = &s->jobs[job];
+
+	if (j->given.attempt == attempt && j->given_last.attempt + 1 == attempt && attempt > 1)
+		j->given = j->given_last;
 }
 
 static bool is_second(const struct sim *s, size_t who, size_t job, const struct job_event *e)
@@ -226,7 +236,7 @@ void watch_event(struct sim *s, size_t who, const struct job_event *e)
 		return;
 	if (is_second(s, who, job, e))
 		j->kills += e->code == CODE_ENGINE_CRASHED;
-	if (j->given_to != who || j->given_attempt != e->attempt || j->given_epoch != e->epoch || !is_current(s, job))
+	if (j->given.to != who || j->given.attempt != e->attempt || j->given.epoch != e->epoch || !is_current(s, job))
 		return;
 	w = &s->boxes[who].watch[job % s->knobs.n_models];
 	if (e->type == JOB_EVENT_DONE) {
@@ -238,7 +248,7 @@ void watch_event(struct sim *s, size_t who, const struct job_event *e)
 	j->kills += e->code == CODE_ENGINE_CRASHED;
 	if ((e->code != CODE_BATCH_FAILED && e->code != CODE_ENGINE_CRASHED) || w->n_given[job] != 1)
 		return;
-	if (e->code == CODE_ENGINE_CRASHED && j->given_at <= w->failed_at + s->persist_delay)
+	if (e->code == CODE_ENGINE_CRASHED && j->given.at <= w->failed_at + s->persist_delay)
 		return; /* one death fails all that ran */
 	w->failed_at = s->now;
 	was_failing = is_failing(w);
