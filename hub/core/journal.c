@@ -10,7 +10,8 @@
  * A job has at most one record of tokens on its way: what comes meanwhile goes into the
  * next.  That is a group commit by itself: the slower the disk, the longer the records.
  * Tokens that nobody has been shown are written only when the next attempt begins behind
- * them; until then the agent has them. */
+ * them; until then the agent has them.  That record is shown with the one before, if that
+ * is still on its way, and says so: a hub that starts again repeats frames as they were. */
 #include "core.h"
 
 #include <stdlib.h>
@@ -84,6 +85,7 @@ static int put_tokens(struct hub *h, const struct job *j)
 		.n_ids = j->n_ids - k->id,
 		.text = span_mem(j->text.p + k->byte, j->text.n - k->byte),
 		.probs = span_mem(j->probs.p + k->prob, j->probs.n - k->prob),
+		.joins = j->shown.id < k->id,
 	};
 
 	return msg_encode(&record_tokens_type, &m, MSG_KEYS_INT, &h->record);
@@ -290,11 +292,11 @@ bool journal_took_over(struct hub *h, struct job *j)
 	j->is_unsure = false;
 	if (h->config.journal == HUB_JOURNAL_OFF || (!is_live && j->tell_seq == 0))
 		return false;
+	if (is_live && j->stream)
+		(void)write_tokens(h, j); /* says what the old address was shown */
 	j->shown = j->last = (struct mark){ 0 };
 	if (!is_live)
 		return true; /* the end that is on its way goes to the new address */
-	if (j->stream)
-		(void)write_tokens(h, j);
 	j->owes_accepted = j->stream;
 	wait_for(h, j, act_persist(h, HUB_PERSIST_REPLY, j));
 	return true;

@@ -58,6 +58,7 @@ static const struct msg_field tokens_fields[] = {
 	MSG_F_UINTS(T, ids, 2, MSG_REQ, PROTO_MAX_TOKENS),
 	MSG_F_TEXT(T, text, 3, 0, PROTO_MAX_ANSWER),
 	MSG_F_BYTES(T, probs, 4, 0, RECORD_MAX),
+	MSG_F_BOOL(T, joins, 5, 0),
 };
 #undef T
 const struct msg_type record_tokens_type = MSG_TYPE("record-tokens", struct record_tokens, tokens_fields);

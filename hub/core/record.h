@@ -48,6 +48,7 @@ struct record_tokens {
 	const uint32_t *ids;
 	size_t n_ids;
 	struct span text, probs;
+	bool joins; /* shown in one frame with those of the record before */
 };
 
 struct record_end {

@@ -193,8 +193,10 @@ static void restore_tokens(struct hub *h, struct job *j, const struct hub_record
 	buf_add_span(&j->probs, m.probs);
 	memcpy(j->ids + j->n_ids, m.ids, m.n_ids * sizeof(*ids));
 	j->n_ids += m.n_ids;
-	j->last = j->shown;
-	j->shown = before;
+	if (!m.joins) {
+		j->last = j->shown;
+		j->shown = before;
+	}
 	j->kept = journal_mark(j);
 	jobs_weigh(h, j);
 }

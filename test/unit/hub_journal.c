@@ -190,6 +190,25 @@ Test(hub_journal, an_attempt_of_which_nothing_came_is_told_again)
 	cr_assert_eq(rig_dispatched(&r, "a")->attempt, 1);
 }
 
+Test(hub_journal, records_shown_in_one_frame_are_shown_so_again)
+{
+	const char *job = rig_submit(&r, rig_request("k", true));
+
+	r.hold_persist = true;
+	rig_tokens(&r, "a", job, 1, 0, "ab");
+	rig_tokens(&r, "a", job, 1, 2, "c");
+	rig_failed(&r, "a", job, 1, CODE_ENGINE_CRASHED);
+	rig_pass(&r, 1000); /* the next attempt: what has come is recorded before it */
+	rig_persisted(&r, r.persist_seq);
+	cr_assert(span_is(text_of(rig_answer(&r, ANSWER_TOKENS)), "abc"));
+	r.hold_persist = false;
+	crash();
+	rig_simple(&r, HUB_EV_LINK_UP);
+	cr_assert_eq(rig_answers(&r, ANSWER_TOKENS), 1);
+	cr_assert_eq(rig_answer(&r, ANSWER_TOKENS)->answer.index, 0);
+	cr_assert(span_is(text_of(rig_answer(&r, ANSWER_TOKENS)), "abc"));
+}
+
 Test(hub_journal, another_life_of_the_agent_gets_the_next_attempt_with_what_was_shown)
 {
 	const char *job = rig_submit(&r, rig_request("k", true));
