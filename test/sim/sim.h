@@ -200,6 +200,7 @@ struct box {
 	size_t n_retained[2];
 	uint64_t held_epoch, held_conn, held_seq; /* by the hub, at the last look */
 	enum hub_presence presence;
+	uint64_t open_at; /* since when the hub may give it work, as far as was seen; 0: it may not */
 	bool is_shut; /* by an operator, at the last look, and what the hub had given it then */
 	uint64_t in_flight;
 };

@@ -81,6 +81,7 @@ static void count_serving(void *ctx, const struct hub_agent_view *v)
 	while (!span_is(v->id, x->s->boxes[who].id))
 		who++;
 	x->n += who != x->but && v->presence == HUB_PRESENCE_ONLINE && v->since_ms < since_ms && v->weight > 0 &&
+		x->s->boxes[who].open_at != 0 && x->s->boxes[who].open_at < since_ms && /* no longer drained */
 		has_ready(v->registration, sim_models[x->model]) && /* the latest may be an older one that came late */
 		x->s->boxes[who].watch[x->model].ready_at != 0 && x->s->boxes[who].watch[x->model].ready_at < since_ms &&
 		hub_breaker_of(x->s->hub, v->id, span_of(sim_models[x->model])).state == HUB_BREAKER_CLOSED;

@@ -308,6 +308,10 @@ static void check_agent(void *ctx, const struct hub_agent_view *v)
 		b->is_broker_linked && !b->is_cut && v->registration->epoch == b->epoch && v->registration->conn == b->conn)
 		sim_violation(s, "%s lives on connection %u and was taken for dead by a will", b->id, (unsigned)b->conn);
 	b->presence = v->presence;
+	if (v->presence != HUB_PRESENCE_ONLINE || v->weight == 0)
+		b->open_at = 0;
+	else if (b->open_at == 0)
+		b->open_at = s->now;
 }
 
 struct tally {
@@ -364,8 +368,8 @@ void sim_feed_hub(struct sim *s, const struct hub_event *ev)
 	}
 	s->rejoined_seen = hub_counters(s->hub)->jobs_rejoined;
 	hub_acts(s, acts, n);
-	if (ev->type == HUB_EV_REGISTRATION || ev->type == HUB_EV_STATUS ||
-		hub_counters(s->hub)->agents_lost != s->lost_seen) {
+	if (ev->type == HUB_EV_REGISTRATION || ev->type == HUB_EV_STATUS || ev->type == HUB_EV_HEARTBEAT ||
+		ev->type == HUB_EV_ADMIN || hub_counters(s->hub)->agents_lost != s->lost_seen) {
 		s->lost_seen = hub_counters(s->hub)->agents_lost;
 		hub_each_agent(s->hub, check_agent, s);
 	}
