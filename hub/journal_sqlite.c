@@ -175,8 +175,8 @@ static void no_room(struct journal_sqlite *s, int rc)
 		db_error(s->db), has_reserve(s) ? " on what was put by" : " as far as they can",
 		rc == ERR_FULL ? "free some disk space, all goes on by itself then"
 			       : "if it stays so, restart the hub: it checks the file");
-	set_full(s, true);
 	(void)unlink(s->reserve);
+	set_full(s, true);
 }
 
 static void look_for_room(struct journal_sqlite *s)
